@@ -1,0 +1,217 @@
+// A scripted server for one client: a port in memory, a virtual clock, and a readable notation.
+//
+//     test::Session s;                                      // client with rx of 256 and tx of 1024 bytes
+//     s.connect();                                          // CONNECT, CONNACK, Event::connected
+//     (void)s.client.publish("t", "x", mqtt::QoS::at_least_once);
+//     s.expects({0x32, 6, 0, 1, 't', 0, 1, 'x'});           // what the client must have written by now, exactly
+//     s.sends({0x40, 2, 0, 1});                             // what the server answers
+//     CHECK(s.next().kind == mqtt::Event::acknowledged);    // polls until there is an event
+//     s.quiet();                                            // no event, nothing written
+//
+// Nothing here knows the protocol: every byte in a test is written by hand from the specification.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "mqtt.hpp"
+
+namespace test {
+
+// Bytes spelled out in a test: numbers and characters.
+inline std::string bytes(std::initializer_list<int> list) {
+    std::string out;
+    for (const int b : list) out += static_cast<char>(b);
+    return out;
+}
+
+inline std::string hex(std::string_view data) {
+    std::string out;
+    char text[8];
+    for (const char c : data) {
+        const unsigned char b = static_cast<unsigned char>(c);
+        std::snprintf(text, sizeof text, b > 32 && b < 127 ? "%02x'%c " : "%02x ", b, b);
+        out += text;
+    }
+    return out;
+}
+
+// The port: what a network and a clock can do to a client, under a test's control.
+struct ScriptedPort {
+    // ---- the test's side
+    uint32_t clock = 0xFFFFF000;      // wraps around soon
+    bool refuse = false;              // open() fails
+    int opening = 0;                  // open() answers "not yet" this many times
+    bool cut = false;                 // the connection is lost, once what it still holds has been read
+    size_t write_limit = SIZE_MAX;    // bytes that one write() takes
+    size_t read_limit = SIZE_MAX;     // bytes that one read() gives
+    bool scribble = true;             // overwrites what write() was given elsewhere: see `last_write`
+    std::string to_client, from_client;
+    std::string host;
+    uint16_t port = 0;
+    int opens = 0, closes = 0, reads = 0, writes = 0;
+    uint32_t random_value = 0x80000000;
+    bool is_open = false;
+
+    // ---- the client's side
+    int open(std::string_view h, uint16_t p) {
+        host = std::string(h);
+        port = p;
+        if (refuse) return -1;
+        if (opening > 0) return --opening, 0;
+        ++opens;
+        is_open = true;
+        cut = false;
+        to_client.clear();
+        from_client.clear();
+        return 1;
+    }
+    int read(uint8_t* data, size_t size) {
+        ++reads;
+        CHECK(is_open);
+        if (to_client.empty()) return cut ? -1 : 0;
+        const size_t n = std::min({size, read_limit, to_client.size()});
+        memcpy(data, to_client.data(), n);
+        to_client.erase(0, n);
+        return static_cast<int>(n);
+    }
+    int write(const uint8_t* data, size_t size) {
+        ++writes;
+        CHECK(is_open);
+        CHECK(size != 0);
+        if (cut) return -1;
+        const size_t n = std::min(size, write_limit);
+        from_client.append(reinterpret_cast<const char*>(data), n);
+        return static_cast<int>(n);
+    }
+    void close() {
+        ++closes;
+        is_open = false;
+    }
+    uint32_t now_ms() { return clock; }
+    uint32_t random() { return random_value; }
+};
+
+class Session {
+public:
+    explicit Session(size_t rx_size = 256, size_t tx_size = 1024, uint16_t receive_maximum = 20)
+        : rx(rx_size), tx(tx_size), client(port, {{rx.data(), rx.size()}, {tx.data(), tx.size()}, receive_maximum}) {
+        options.host = "server";
+        options.client_id = "c";
+    }
+
+    // ---- notation
+
+    void expects(std::initializer_list<int> list) { expects(bytes(list)); }
+    void expects(const std::string& wanted) {
+        run();
+        CHECK_MESSAGE(hex(port.from_client) == hex(wanted), "the client wrote, and the test expects");
+        port.from_client.clear();
+    }
+    void sends(std::initializer_list<int> list) { sends(bytes(list)); }
+    void sends(const std::string& data) { port.to_client += data; }
+
+    // Polls until there is an event, or until there is nothing left to do. Advances no time.
+    mqtt::Event next() {
+        for (int i = 0; i < 100000; ++i) {
+            if (!waiting.empty()) {
+                const mqtt::Event event = waiting.front();
+                waiting.erase(waiting.begin());
+                return event;
+            }
+            const mqtt::Event event = client.poll();
+            if (event.kind != mqtt::Event::none) return event;
+            if (idle()) return event;
+        }
+        FAIL("the client never comes to rest");
+        return {};
+    }
+    // Polls until there is nothing left to do; events are kept for next() - without their views, which are void then.
+    void run() {
+        for (int i = 0; i < 100000; ++i) {
+            const mqtt::Event event = client.poll();
+            if (event.kind != mqtt::Event::none) waiting.push_back(event);
+            if (event.kind == mqtt::Event::none && idle()) return;
+        }
+        FAIL("the client never comes to rest");
+    }
+    // Nothing to tell, nothing written.
+    void quiet() {
+        CHECK(next().kind == mqtt::Event::none);
+        expects(std::string());
+    }
+    // Moves the clock on, in steps in which the client is polled when it wants to be.
+    void pass(uint32_t ms) {
+        while (ms != 0) {
+            run();
+            const uint32_t step = std::min(ms, std::max<uint32_t>(client.idle_ms(), 1));
+            port.clock += step;
+            ms -= step;
+        }
+        run();
+    }
+    mqtt::Event expect_event(mqtt::Event::Kind kind) {
+        const mqtt::Event event = next();
+        CHECK(static_cast<int>(event.kind) == static_cast<int>(kind));
+        return event;
+    }
+    // Through CONNECT, whatever it contains, and an accepting CONNACK.
+    void connect(bool session_present = false) {
+        REQUIRE(client.connect(options).ok());
+        accept(session_present);
+    }
+    void accept(bool session_present = false) {
+        run();
+        REQUIRE(port.is_open);
+        REQUIRE(!port.from_client.empty());
+        CHECK(port.from_client[0] == 0x10);
+        port.from_client.clear();
+        sends({0x20, 2, session_present ? 1 : 0, 0});
+        for (mqtt::Event event = next(); event.kind != mqtt::Event::connected; event = next())
+            REQUIRE(event.kind != mqtt::Event::none);
+    }
+    // The connection is lost; the client reconnects, and the server accepts.
+    void reconnect(bool session_present) {
+        lose();
+        port.clock += options.reconnect_max_ms;
+        accept(session_present);
+    }
+    void lose() {
+        port.cut = true;
+        for (mqtt::Event event = next(); event.kind != mqtt::Event::disconnected; event = next())
+            REQUIRE(event.kind != mqtt::Event::none);
+    }
+
+    std::vector<uint8_t> rx, tx;
+    ScriptedPort port;
+    mqtt::ConnectOptions options;
+    mqtt::Client<ScriptedPort> client;
+    std::vector<mqtt::Event> waiting;
+
+private:
+    // Nothing that the client would do by itself without time passing.
+    bool idle() {
+        const bool readable = port.is_open && (!port.to_client.empty() || port.cut);
+        return client.idle_ms() != 0 && !client.wants_write() && (!readable || stuck());
+    }
+    bool stuck() {
+        // It may refuse to read: then nothing changes however often it is polled.
+        const size_t before = port.to_client.size();
+        for (int i = 0; i < 3; ++i) {
+            const mqtt::Event event = client.poll();
+            if (event.kind != mqtt::Event::none) {
+                waiting.push_back(event);
+                return false;
+            }
+        }
+        return before == port.to_client.size() && !port.cut;
+    }
+};
+
+}  // namespace test
