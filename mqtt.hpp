@@ -41,6 +41,8 @@
 #ifndef MQTT_HPP
 #define MQTT_HPP
 
+#define MQTT_HPP_VERSION "0.1.0"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -92,7 +94,8 @@ public:
     template <size_t N> constexpr Bytes(const uint8_t (&array)[N]) : data_(array), size_(N) {}
     // From anything that is text: a literal, a string_view, a std::string. A literal's terminating 0 is not part of it.
     template <class Text, class = std::enable_if_t<std::is_convertible_v<const Text&, std::string_view>>>
-    Bytes(const Text& text) : Bytes(std::string_view(text), 0) {}
+    Bytes(const Text& text)
+        : data_(reinterpret_cast<const uint8_t*>(std::string_view(text).data())), size_(std::string_view(text).size()) {}
 
     constexpr const uint8_t* data() const { return data_; }
     constexpr size_t size() const { return size_; }
@@ -103,8 +106,6 @@ public:
     std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
 private:
-    Bytes(std::string_view text, int) : data_(reinterpret_cast<const uint8_t*>(text.data())), size_(text.size()) {}
-
     const uint8_t* data_ = nullptr;
     size_t size_ = 0;
 };
@@ -210,6 +211,21 @@ inline const char* to_string(Error error) {
     return static_cast<size_t>(error) < sizeof names / sizeof *names ? names[static_cast<size_t>(error)] : "?";
 }
 
+inline const char* to_string(ReasonCode reason) {
+    switch (reason) {
+    case ReasonCode::success: return "success";
+    case ReasonCode::granted_qos_1: return "granted QoS 1";
+    case ReasonCode::granted_qos_2: return "granted QoS 2";
+    case ReasonCode::unspecified_error: return "unspecified error";
+    case ReasonCode::unsupported_protocol_version: return "unsupported protocol version";
+    case ReasonCode::client_identifier_not_valid: return "client identifier not valid";
+    case ReasonCode::bad_user_name_or_password: return "bad user name or password";
+    case ReasonCode::not_authorized: return "not authorized";
+    case ReasonCode::server_unavailable: return "server unavailable";
+    }
+    return "?";
+}
+
 // What a call answers: whether it was accepted and, for what is answered by an event, under which packet id.
 struct [[nodiscard]] Result {
     Error error = Error::ok;
@@ -258,7 +274,10 @@ struct ConnectOptions {
     Bytes password;                     // none if it has no data(); needs a user name [MQTT-3.1.2-22]
 
     bool manual_ack = false;            // true: nothing received is acknowledged before `acknowledge()` says so
-    uint16_t in_flight_maximum = 65535; // QoS 1 and 2 messages sent and unanswered; further ones wait, or are refused
+    // QoS 1 and 2 messages sent and unanswered: publish() refuses further ones with receive_maximum_reached, and those
+    // that were queued without a connection wait. mosquitto disconnects a client that has more than 20 of QoS 2, unless
+    // its max_inflight_messages says otherwise.
+    uint16_t in_flight_maximum = 20;
 
     uint32_t connect_timeout_ms = 30000;   // from opening the connection to CONNACK
     uint32_t response_timeout_ms = 10000;  // for PINGRESP, and for the last bytes of a disconnect
@@ -800,12 +819,13 @@ using Encoded = Writer::Finished;
 // codes), which then has to follow from elsewhere: `size` is that of what was written.
 template <class Packet> Encoded encode(const Packet& packet, Buffer out, bool with_rest = true) {
     Writer io(out);
+    io.check((Packet::types & bit(static_cast<PacketType>(packet.first_byte() >> 4))) != 0);
     Packet::fields(io, packet);
     return io.finish(packet.first_byte(), with_rest);
 }
 
-// Reads the body of a packet whose fixed header has been read. `packet` gets views into `body`. Malformed, too: a type
-// that this struct is not for.
+// Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
+// Malformed, too: a type that this struct is not for.
 template <class Packet> Error decode_body(uint8_t first_byte, Bytes body, Packet& packet) {
     const PacketType type = static_cast<PacketType>(first_byte >> 4);
     if constexpr (std::is_same_v<Packet, Publish>)
@@ -821,6 +841,7 @@ template <class Packet> Error decode_body(uint8_t first_byte, Bytes body, Packet
 
 // Reads one packet, which is all of `in`; malformed also if it is longer or shorter than its header says.
 template <class Packet> Error decode(Bytes in, Packet& packet) {
+    packet = Packet{};
     FixedHeader header;
     const Error error = read_fixed_header(in.data(), in.size(), header);
     if (error != Error::ok) return error;
@@ -864,9 +885,10 @@ inline constexpr Transition transitions[] = {
 // is guessed from the id, and found by bisection if records in between have gone. Neither sending nor an answer in
 // order depends on how many are in flight. Dead packets are removed all at once when room is needed.
 //
-// Messages beyond `in_flight_maximum` (there can be more of them after a reconnect) wait at the gate; what comes in
-// the meantime is placed behind them (split) and overtakes them: that is the second lane. A message whose payload
-// comes from elsewhere closes the gate behind its header.
+// After a reconnect there can be more QoS 1 and 2 messages than may be in flight. They wait, and what is not a message
+// goes ahead of them: then there are two cursors, `main` at the first message that waits, `ahead` at the first other
+// packet that has not been written, and what goes out is a run of either, up to `gate`. A message whose payload
+// comes from elsewhere has the gate behind its header.
 class Outbox {
 public:
     using Offset = std::conditional_t<(sizeof(size_t) < 4), uint16_t, uint32_t>;
@@ -916,34 +938,42 @@ public:
 
     // ---- sending
 
-    // Opens the gate for as many messages as may be in flight, and chooses the lane. Before unsent().
+    // Chooses what goes out next: messages as long as fewer than `maximum` are in flight, then others. Before unsent().
     void admit(uint16_t maximum) {
-        if (at_[gate] == nowhere || stream_left_ != 0) return;
-        while (at_[gate] < at_[split] && stream_left_ == 0) {
-            const Offset place = at_[gate];
-            if (counts(data_[place])) {
-                if (type_at(place) == PacketType::publish && in_flight_ >= maximum) break;
-                ++in_flight_;
-            }
-            at_[gate] = place + size_at(place);
-            if (place == at_[stream]) {
-                stream_left_ = wire_size(place) - stream_size_;
-                stream_resend_ = true;
-            }
+        if (mode_ == closed || stream_left_ != 0 || at_[lane()] != at_[sent]) return;   // not in mid-packet
+        if (mode_ == open) {
+            at_[gate] = nowhere;   // a stream has ended
+            return;
         }
-        if (at_[lane()] != at_[sent]) return;   // in mid-packet
-        overtaking_ = at_[main] == at_[gate];
-        if (at_[gate] == at_[split] && stream_left_ == 0 && (overtaking_ || at_[second] == at_[split])) {
-            if (overtaking_) at_[main] = at_[second];
-            at_[gate] = at_[split] = nowhere;   // nobody waits any more: one lane again
-            overtaking_ = false;
+        if (at_[sent] < at_[gate]) return;
+        while (at_[main] < at_[ahead] && !is_message(data_[at_[main]])) at_[main] += size_at(at_[main]);
+        overtaking_ = false;
+        if (at_[main] == at_[ahead] && kept_ <= maximum && !stream_pending()) {   // nobody has to wait any more
+            mode_ = open;
+            in_flight_ = kept_;
+            at_[ahead] = at_[gate] = nowhere;
+            at_[sent] = at_[main];
+            return;
         }
+        while (at_[ahead] < at_[end] && is_message(data_[at_[ahead]])) at_[ahead] += size_at(at_[ahead]);
+        overtaking_ = at_[main] == at_[ahead] || in_flight_ >= maximum;
+        Offset run = at_[lane()];
+        while (run < at_[end] && is_message(data_[run]) != overtaking_ && (overtaking_ || in_flight_ < maximum)) {
+            const Offset place = run;
+            run += size_at(place);
+            if (!overtaking_) ++in_flight_;
+            if (place != at_[stream]) continue;
+            stream_left_ = wire_size(place) - stream_size_;
+            stream_resend_ = true;
+            break;
+        }
+        at_[gate] = run;
         at_[sent] = at_[lane()];
     }
 
     // The bytes to write now. Valid until anything else is called.
     Bytes unsent() const {
-        const Offset limit = !overtaking_ && at_[gate] < at_[end] ? at_[gate] : at_[end];
+        const Offset limit = at_[gate] < at_[end] ? at_[gate] : at_[end];
         return Bytes(data_ + at_[sent], static_cast<size_t>(limit - at_[sent]));
     }
 
@@ -1018,14 +1048,16 @@ public:
     // ---- connections
 
     // The connection is gone. What only it needed goes: answers, pings, a QoS 0 message that was cut in half. What
-    // else was sent is marked, with the bit that DUP has in a PUBLISH. The gate is closed until resume().
+    // else was sent is marked, with the bit that DUP has in a PUBLISH. Nothing goes out until resume().
     void rewind() {
+        uint16_t unreleased = 0;
         Offset length;
         for (Offset place = begin_; place < at_[end]; place += length) {
             length = size_at(place);
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
-            const bool begun = place < at_[lane_of(place) == lane() ? sent : lane_of(place)];
+            const bool begun = place < at_[lane_of(place)] || (lane_of(place) == lane() && place < at_[sent]);
+            if (type == PacketType::pubrel) ++unreleased;
             if (answer_to(data_[place]) != nullptr) {
                 if (begun || type == PacketType::pubrel) mark_sent(place, true);
             } else if (begun || type != PacketType::publish || place == at_[stream]) {
@@ -1034,12 +1066,12 @@ public:
         }
         stream_left_ = 0;
         stream_resend_ = false;
-        in_flight_ = 0;
-        close_gate();
+        in_flight_ = unreleased;
+        close();
     }
 
     // The server has (or has not) the session. Returns the id of a record that is dropped because it has not, one at a
-    // call; 0: no more, and admit() may let messages through the gate.
+    // call; 0: no more, and admit() may let messages out.
     uint16_t resume(bool session_present) {
         while (at_[gate] < at_[end]) {
             const Offset place = at_[gate];
@@ -1052,8 +1084,9 @@ public:
             }
             if (type_at(place) != PacketType::publish) mark_sent(place, false);
         }
-        close_gate();
-        at_[split] = at_[second] = at_[end];
+        close();
+        if (!session_present) in_flight_ = 0;
+        mode_ = waiting;
         return 0;
     }
 
@@ -1065,16 +1098,17 @@ public:
         at_[stream] = static_cast<Offset>(at_[end] - size);
         stream_size_ = static_cast<Offset>(size);
         stream_left_ = payload;
-        at_[gate] = at_[split] = at_[second] = at_[end];
+        at_[gate] = at_[end];
     }
-    // May there be one? One at a time, until it is answered; and none while messages wait at the gate.
+    // May there be one? One at a time, until it is answered; and none while messages wait.
     bool can_stream() {
         if (at_[stream] != nowhere && is_dead(data_[at_[stream]])) compact();
-        return at_[stream] == nowhere && stream_left_ == 0 && at_[gate] == nowhere;
+        return at_[stream] == nowhere && stream_left_ == 0 && mode_ == open;
     }
     uint32_t stream_left() const { return stream_left_; }
     bool stream_ready() const { return stream_left_ != 0 && at_[sent] == at_[gate]; }
     void stream_written(uint32_t size) { stream_left_ -= size; }
+    bool stream_pending() const { return at_[stream] != nowhere && at_[stream] >= at_[main]; }   // its header is unsent
     uint16_t stream_to_resend() {
         if (!stream_resend_) return 0;
         stream_resend_ = false;
@@ -1087,7 +1121,8 @@ public:
     uint16_t kept() const { return kept_; }                           // QoS 1 and 2 messages not finished
     Offset capacity() const { return capacity_; }
     void set_aside(size_t size) { capacity_ = static_cast<Offset>(capacity_ - size); }
-    bool all_written() const { return at_[gate] == nowhere && at_[sent] == at_[end]; }
+    uint32_t unsent_size() const { return at_[end] - at_[sent]; }
+    bool last_written() const { return at_[sent] == at_[end]; }       // the packet that was appended last
 
 private:
     static constexpr uint8_t sent_before = 0x08;   // DUP in PUBLISH; cleared before it is sent in other types
@@ -1096,10 +1131,9 @@ private:
     // Every place that is remembered, so that the one function that moves bytes moves them, too.
     enum Mark : uint8_t {
         main,     // first packet not fully written
-        second,   // the same in the second lane, if there is one
+        ahead,    // the same for what is not a message, while messages wait
         sent,     // bytes before it are written, in the lane that is being sent
-        gate,     // messages from here to `split` wait; nowhere: none do
-        split,    // where the second lane begins; nowhere: there is none
+        gate,     // what goes out now ends here; nowhere: it goes on to `end`
         stream,   // the record whose payload comes from elsewhere
         end,
         marks
@@ -1108,8 +1142,10 @@ private:
     static bool is_dead(uint8_t first) { return (first & dead) == dead; }
     // Does it count against the messages in flight?
     static bool counts(uint8_t first) { return (first >> 4) == 6 || ((first >> 4) == 3 && (first & dead) != 0); }
-    Mark lane() const { return overtaking_ ? second : main; }
-    Mark lane_of(Offset place) const { return place < at_[split] ? main : second; }
+    // A live PUBLISH of QoS 1 or 2.
+    static bool is_message(uint8_t first) { return (first >> 4) == 3 && (first & dead) != 0 && !is_dead(first); }
+    Mark lane() const { return overtaking_ ? ahead : main; }
+    Mark lane_of(Offset place) const { return mode_ == waiting && !is_message(data_[place]) ? ahead : main; }
 
     // ---- packets in memory
 
@@ -1161,8 +1197,8 @@ private:
         if (lo_ == hi_) return nowhere;
         const uint16_t age = static_cast<uint16_t>(next_id_ - id);
         Offset low = lo_, high = hi_;
-        const uint16_t ahead = static_cast<uint16_t>(id - id_at(entry(lo_)));
-        Offset probe = ahead < hi_ - lo_ ? lo_ + ahead : hi_ - 1;
+        const uint16_t behind_first = static_cast<uint16_t>(id - id_at(entry(lo_)));
+        Offset probe = behind_first < hi_ - lo_ ? lo_ + behind_first : hi_ - 1;
         while (low < high) {
             const uint16_t other = static_cast<uint16_t>(next_id_ - id_at(entry(probe)));
             if (other == age) return probe;
@@ -1188,7 +1224,7 @@ private:
             step_id();
             if (counts(data_[place])) {
                 ++kept_;
-                if (at_[gate] == nowhere || at_[split] != nowhere) ++in_flight_;   // else when it passes the gate
+                if (mode_ == open) ++in_flight_;   // else when its turn comes
             }
         }
         at_[end] = place + size;
@@ -1212,17 +1248,19 @@ private:
             if (begin_ == at_[stream]) at_[stream] = nowhere;
             begin_ += size;
         }
-        if (begin_ != at_[end] || begin_ == 0) return;
-        begin_ = lo_ = hi_ = 0;
-        holes_ = false;
+        const bool empty = begin_ == at_[end];
+        if (empty) {
+            begin_ = lo_ = hi_ = 0;
+            holes_ = false;
+        }
         for (Offset& mark : at_)
-            if (mark != nowhere) mark = 0;
+            if (mark != nowhere && (empty || mark < begin_)) mark = begin_;
     }
-    // Back to one lane that begins at the front, all of it behind the gate, without dead packets.
-    void close_gate() {
+    // All that is live is to be sent, from the front, and nothing goes out yet.
+    void close() {
+        mode_ = closed;
         overtaking_ = false;
-        at_[main] = at_[sent] = at_[gate] = begin_;
-        at_[second] = at_[split] = nowhere;
+        at_[main] = at_[ahead] = at_[sent] = at_[gate] = begin_;
         compact();
     }
     // The only function that moves bytes. False: there was nothing to gain.
@@ -1264,13 +1302,14 @@ private:
     Offset capacity_;
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
-    Offset at_[marks] = {0, nowhere, 0, 0, nowhere, nowhere, 0};
+    Offset at_[marks] = {0, 0, 0, 0, nowhere, 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
     uint16_t next_id_ = 1;
     uint16_t kept_ = 0;            // QoS 1 and 2 messages not finished ...
-    uint16_t in_flight_ = 0;       // ... and those of them that have passed the gate
-    bool overtaking_ = false;      // the second lane is being sent
+    uint16_t in_flight_ = 0;       // ... and those of them that do not wait
+    enum : uint8_t { closed, waiting, open } mode_ = closed;
+    bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
     bool holes_ = false;           // there is a dead packet somewhere
     bool stream_resend_ = false;
 };
@@ -1289,6 +1328,7 @@ public:
         data_ = data;
         capacity_ = capacity;
     }
+    bool exists() const { return capacity_ != 0; }
     bool full() const { return count_ == capacity_; }
     uint16_t open() const { return open_; }
 
@@ -1301,21 +1341,26 @@ public:
         p[2] = static_cast<uint8_t>(qos);
         ++open_;
     }
-    // Is this QoS 2 message one that we have and the server has not released? DUP says nothing about it: servers
+    // Is this QoS 2 message one that we have, and the server has not released? DUP says nothing about it: servers
     // redeliver without it.
-    bool has(uint16_t id) const {
-        if (in_sequence_ && beyond_last(id)) return false;
-        return position(id) != none;
+    bool has(uint16_t id) const { return !(in_sequence_ && beyond_last(id)) && position(id, count_) != none; }
+    // It came once more: if it has been answered, it will be again, behind those that are open.
+    void received_again(uint16_t id) {
+        const uint16_t i = position(id, answered_count());
+        if (i == none) return;
+        remove(i);
+        push(id, QoS::exactly_once);
+        (void)acknowledge(id);
     }
 
     // PUBREL: the server may use the id anew as soon as it sees PUBCOMP.
     void released(uint16_t id) {
-        const uint16_t i = position(id);
+        const uint16_t i = position(id, answered_count());
         if (i != none) remove(i);
     }
     // The application took a message over. False: it is none of the open ones.
     bool acknowledge(uint16_t id) {
-        for (uint16_t i = static_cast<uint16_t>(count_ - open_); i < count_; ++i)
+        for (uint16_t i = answered_count(); i < count_; ++i)
             if (load_u16(at(i)) == id && (at(i)[2] & acknowledged) == 0) {
                 at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
                 return true;
@@ -1323,24 +1368,28 @@ public:
         return false;
     }
     void acknowledge_all() {
-        for (uint16_t i = static_cast<uint16_t>(count_ - open_); i < count_; ++i)
+        for (uint16_t i = answered_count(); i < count_; ++i)
             at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
     }
     // The answer that is due next: PUBACK or PUBREC, or a packet id of 0. answered() when it is queued.
     Ack due() const {
         if (open_ == 0) return {};
-        const uint8_t* p = at(static_cast<uint16_t>(count_ - open_));
+        const uint8_t* p = at(answered_count());
         if ((p[2] & acknowledged) == 0) return {};
         return {(p[2] & 3) == 2 ? PacketType::pubrec : PacketType::puback, load_u16(p)};
     }
     void answered() {
-        const uint16_t i = static_cast<uint16_t>(count_ - open_);
+        const uint16_t i = answered_count();
         --open_;
         if ((at(i)[2] & 3) != 2) remove(i);
     }
-    // The connection is gone: the server sends again what was not answered.
+    // The connection is gone: the server sends again what was not answered. What the application has taken over all the
+    // same is not delivered again.
     void forget_open() {
-        count_ = static_cast<uint16_t>(count_ - open_);
+        uint16_t kept = answered_count();
+        for (uint16_t i = kept; i < count_; ++i)
+            if (at(i)[2] == (acknowledged | 2)) memmove(at(kept++), at(i), entry_size);
+        count_ = kept;
         open_ = 0;
     }
     void clear() { count_ = open_ = 0; }
@@ -1358,10 +1407,11 @@ private:
         const uint16_t first = load_u16(at(0)), last = load_u16(at(static_cast<uint16_t>(count_ - 1)));
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
-    // Among those that wait for PUBREL.
-    uint16_t position(uint16_t id) const {
-        for (uint16_t i = 0; i < count_ - open_; ++i)
-            if (load_u16(at(i)) == id) return i;
+    uint16_t answered_count() const { return static_cast<uint16_t>(count_ - open_); }
+    // Of a QoS 2 message among the first `count`.
+    uint16_t position(uint16_t id, uint16_t count) const {
+        for (uint16_t i = 0; i < count; ++i)
+            if (load_u16(at(i)) == id && (at(i)[2] & 2) != 0) return i;
         return none;
     }
     void remove(uint16_t i) {
@@ -1383,12 +1433,13 @@ private:
 // -------------------------------------------------------------------------------------------------- 11 engine
 
 // The protocol without I/O. What a pump around it does (`Client` below is one):
+//   tick(now)                   what is due by time: the next attempt, a ping
 //   next(now)                   until it returns none: what has been received, as events
 //   wants_open()                open the connection, then opened(now)
 //   output(), sent(n, now)      write what output() shows, tell how much of it was taken
 //   input(), received(n, now)   read into what input() shows, tell how much came
 //   lost(error)                 the connection is gone, or could not be opened
-//   tick(now)                   when nothing else is to be done: time
+//   expire(now)                 if nothing could be read: time-outs
 //   wants_close()               close the connection, then closed(now, random)
 class Engine {
 public:
@@ -1404,21 +1455,24 @@ public:
 
     Error connect(const ConnectOptions& options, uint32_t now) {
         if (state_ != State::stopped) return Error::already_started;
-        if (inbox_.full()) return Error::buffer_too_small;
+        if (!inbox_.exists()) return Error::buffer_too_small;
         if (options.client_id.empty() && !options.clean_session) return Error::invalid_client_id;   // [MQTT-3.1.3-7]
-        options_ = &options;
-        const Encoded connect = encode_connect({rx_.data, 0});
+        const Encoded connect = encode_connect(options, {rx_.data, 0});
         if (connect.error != Error::no_space) return connect.error;
         if (connect.size > rx_.size) return Error::buffer_too_small;
         // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
         uint32_t identity = 2166136261U + options.port;   // FNV-1a
-        for (const std::string_view text : {options.host, options.client_id})
+        for (const std::string_view text : {options.host, options.client_id}) {
             for (const char c : text) identity = (identity ^ static_cast<uint8_t>(c)) * 16777619U;
+            identity = (identity ^ 0xFF) * 16777619U;   // which is not in UTF-8
+        }
         foreign_session_ = foreign_session_ || (identity_ != 0 && identity_ != identity);
         identity_ = identity;
+        options_ = &options;
         attempts_ = 0;
         now_ = now;
-        enter(State::opening);
+        delay_ = 0;   // the time-out begins with the first poll()
+        enter(State::waiting);
         return Error::ok;
     }
 
@@ -1428,6 +1482,7 @@ public:
         if (state_ != State::connected) return abort();
         if (outbox_.stream_left() != 0) return Error::publish_in_progress;
         now_ = now;
+        acknowledge_seen();   // what is being handled while this is called
         const Encoded out = outbox_.append(Empty{PacketType::disconnect}, Outbox::for_disconnect);
         if (out.error == Error::ok) enter(State::disconnecting);
         return out.error;
@@ -1461,6 +1516,7 @@ public:
     Error acknowledge(uint16_t packet_id) {
         if (!inbox_.acknowledge(packet_id)) return Error::unknown_packet_id;
         answer_open();
+        drained_ = false;
         return Error::ok;
     }
 
@@ -1483,47 +1539,51 @@ public:
         return event;
     }
 
-    // Timers. Call it when next() has returned none after the latest input: a packet that has come counts also if it
-    // is looked at late.
-    void tick(uint32_t now) {
+    // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
+    bool tick(uint32_t now) {
         now_ = now;
-        const uint32_t left = time_left();
-        if (left != 0) return;
-        switch (state_) {
-        case State::waiting: enter(State::opening); break;
-        case State::opening:
-        case State::connecting:
-        case State::awaiting_connack: fail(Error::connect_timeout); break;
-        case State::disconnecting: fail(Error::response_timeout); break;
-        case State::connected:
-            if (pinging_)
-                fail(Error::response_timeout);   // [MQTT-3.12.4-1]
-            else if (outbox_.append(Empty{PacketType::pingreq}, Outbox::for_ping).error == Error::ok)
-                start_ping();
-            break;
-        case State::stopped:
-        case State::failed: break;
+        if (state_ == State::waiting && left_of(since_, delay_) == 0) enter(State::opening);
+        if (state_ != State::connected || ping_due() != 0) return false;
+        if (outbox_.append(Empty{PacketType::pingreq}, Outbox::for_ping).error != Error::ok) return false;
+        if (!pinging_) {   // a further one does not put off the time-out
+            pinged_at_ = now_;
+            ping_unseen_ = true;
         }
+        pinging_ = true;
+        ping_behind_ = outbox_.unsent_size();
+        return true;
     }
 
-    // Milliseconds until tick() has something to do; 0: call next() at once; forever: no timer is running.
+    // Time-outs. Only when nothing could be read, so that a packet that has come counts also if it is looked at late.
+    void expire(uint32_t now) {
+        now_ = now;
+        if (time_left() != 0) return;
+        fail(exceeded() ? Error::receive_maximum_exceeded
+             : answering() ? Error::response_timeout : Error::connect_timeout);   // [MQTT-3.12.4-1]
+    }
+
+    // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
     uint32_t idle_ms(uint32_t now) {
         now_ = now;
         if (!drained_ || wants_close()) return 0;
-        return time_left();
+        if (state_ == State::waiting) return left_of(since_, delay_);
+        const uint32_t left = time_left();
+        const uint32_t ping = state_ == State::connected ? ping_due() : forever;
+        return left < ping ? left : ping;
     }
 
     // ---- the connection
 
     bool connected() const { return state_ == State::connected; }
     const ConnectOptions& options() const { return *options_; }
+    uint16_t unacknowledged() const { return outbox_.kept(); }
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::failed; }
 
     void opened(uint32_t now) {
         now_ = now;
         in_begin_ = 0;
-        in_end_ = static_cast<size_t>(encode_connect(rx_).size);
+        in_end_ = encode_connect(*options_, rx_).size;
         const uint32_t since = since_;
         enter(State::connecting);
         since_ = since;   // one time-out for all of connecting
@@ -1531,7 +1591,7 @@ public:
 
     void lost(Error error) {
         // A server may close as soon as it has our DISCONNECT (section 3.14.4).
-        fail(state_ == State::disconnecting && outbox_.all_written() ? Error::ok : error);
+        fail(state_ == State::disconnecting && outbox_.last_written() ? Error::ok : error);
     }
 
     // The pump has closed it. `random` spreads the reconnects of many clients.
@@ -1542,10 +1602,12 @@ public:
         outbox_.rewind();
         inbox_.forget_open();
         told_ = false;
-        pinging_ = false;
-        dropped_ = 0;
+        pinging_ = ping_unseen_ = payload_waits_ = false;
+        ping_behind_ = 0;
+        foreign_session_ = foreign_session_ || dropped_ != 0;   // the rest of it is told after the next CONNACK
         drained_ = false;
         if (stopping_ || options_->reconnect_max_ms == 0) {
+            options_ = nullptr;
             enter(State::stopped);
         } else {
             delay_ = back_off(random);
@@ -1557,7 +1619,7 @@ public:
     // What to write now. Bytes may move after anything else is called.
     Bytes output() {
         if (state_ == State::connecting) return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
-        if ((state_ != State::connected && state_ != State::disconnecting) || dropped_ != 0) return {};
+        if (!answering() || dropped_ != 0) return {};
         outbox_.admit(options_->in_flight_maximum);
         return outbox_.unsent();
     }
@@ -1566,9 +1628,15 @@ public:
         sent_at_ = now_ = now;
         if (state_ != State::connecting) {
             outbox_.written(size);
-            if (state_ == State::disconnecting && outbox_.all_written()) stop();   // [MQTT-3.14.4-1]
+            if (blocked_) drained_ = false;   // what could not be taken before, perhaps can now
+            if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
+            ping_behind_ = size < ping_behind_ ? static_cast<uint32_t>(ping_behind_ - size) : 0;
+            if (ping_behind_ == 0) ping_unseen_ = false;
+            if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
             return;
         }
+        // From here on, what was before is gone; and a clean session ends with its connection [MQTT-3.1.2-6].
+        if (options_->clean_session) foreign_session_ = true;
         in_begin_ += size;
         if (in_begin_ != in_end_) return;
         in_begin_ = in_end_ = 0;
@@ -1598,14 +1666,18 @@ public:
 
     // The payload of begin_publish(), written by the pump directly: bytes that may be written now, and that were.
     uint32_t payload_left() const { return outbox_.stream_left(); }
+    bool payload_pending() const { return outbox_.stream_pending(); }
     bool payload_wanted() {
         (void)output();
         return connected() && outbox_.stream_ready();
     }
-    void payload_sent(uint32_t size, uint32_t now) {
-        sent_at_ = now_ = now;
-        outbox_.stream_written(size);
+    void payload_sent(size_t size, size_t of, uint32_t now) {
+        if (size != 0) sent_at_ = now_ = now;
+        outbox_.stream_written(static_cast<uint32_t>(size));
+        payload_waits_ = size != of;
     }
+    // The port took less than was offered.
+    bool payload_waits() const { return payload_waits_; }
 
 private:
     // The one state of the connection; enter() is the only way from one to another but for the end of CONNECT.
@@ -1629,6 +1701,7 @@ private:
         if (state_ == State::awaiting_connack) return bit(PacketType::connack);
         return state_ == State::connected ? answers : uint16_t{0};
     }
+    bool answering() const { return state_ == State::connected || state_ == State::disconnecting; }
     bool accepting() const {
         return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
     }
@@ -1653,17 +1726,17 @@ private:
     // Full jitter: a random part of a limit that doubles with each attempt.
     uint32_t back_off(uint32_t random) {
         random = (random ^ identity_) * 2654435761U;
-        uint32_t limit = options_->reconnect_min_ms << attempts_;
-        if (limit >= options_->reconnect_max_ms || (limit >> attempts_) != options_->reconnect_min_ms)
-            limit = options_->reconnect_max_ms;
-        else
-            ++attempts_;
+        const uint32_t most = options_->reconnect_max_ms < 1U << 20 ? options_->reconnect_max_ms : 1U << 20;
         const bool refused = reason_ == ReasonCode::not_authorized || reason_ == ReasonCode::bad_user_name_or_password ||
                              reason_ == ReasonCode::client_identifier_not_valid ||
                              reason_ == ReasonCode::unsupported_protocol_version;
-        if (error_ == Error::connection_refused && refused) limit = options_->reconnect_max_ms;
-        const uint32_t part = ((random >> 16) * (limit >> 4)) >> 12;
-        return error_ == Error::connection_refused && refused ? limit / 2 + part / 2 : part;
+        uint32_t limit = most, least = 0;
+        if (error_ == Error::connection_refused && refused)
+            least = most / 2;
+        else if ((most >> attempts_) > options_->reconnect_min_ms)
+            limit = options_->reconnect_min_ms << attempts_++;
+        // (limit - least) * random / 2^32 without 64-bit arithmetic.
+        return least + (((random >> 16) * ((limit - least) >> 4)) >> 12);
     }
 
     // ---- timers
@@ -1672,34 +1745,34 @@ private:
         const uint32_t elapsed = now_ - since;   // right also when the clock has wrapped around
         return elapsed < duration ? duration - elapsed : 0;
     }
-    // 7/8 of the keep-alive time without traffic in one direction: then the next one is due [MQTT-3.1.2-23].
+    // Until a time-out.
     uint32_t time_left() const {
         switch (state_) {
-        case State::waiting: return left_of(since_, delay_);
         case State::opening:
         case State::connecting:
         case State::awaiting_connack: return left_of(since_, options_->connect_timeout_ms);
         case State::disconnecting: return left_of(since_, options_->response_timeout_ms);
         case State::connected: break;
-        case State::stopped:
-        case State::failed: return forever;
+        default: return forever;
         }
-        if (blocked_ && inbox_.open() != 0) return forever;   // it is the application that lets PINGRESP wait
-        if (pinging_) return left_of(pinged_at_, options_->response_timeout_ms);
+        if (exceeded()) return left_of(received_at_, options_->response_timeout_ms);
+        // Where it is the application that lets PINGRESP wait, there is none.
+        const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
+        return pinging_ && !held ? left_of(pinged_at_, options_->response_timeout_ms) : forever;
+    }
+    // Until a PINGREQ: 7/8 of the keep-alive time after we last sent something [MQTT-3.1.2-23], or after the server did,
+    // which may be gone without our noticing.
+    uint32_t ping_due() const {
         if (options_->keep_alive == 0 || outbox_.stream_left() != 0) return forever;
         const uint32_t limit = options_->keep_alive * 875U;
-        const uint32_t until_sent = left_of(sent_at_, limit), until_received = left_of(received_at_, limit);
+        const uint32_t until_sent = left_of(ping_behind_ != 0 ? now_ : sent_at_, limit);
+        const uint32_t until_received = pinging_ ? forever : left_of(received_at_, limit);
         return until_sent < until_received ? until_sent : until_received;
-    }
-    void start_ping() {
-        pinging_ = true;
-        pinged_at_ = now_;
     }
 
     // ---- sending
 
-    Encoded encode_connect(Buffer out) const {
-        const ConnectOptions& o = *options_;
+    static Encoded encode_connect(const ConnectOptions& o, Buffer out) {
         Connect packet;
         unsigned flags = 0;
         if (o.clean_session) flags |= Connect::clean_session;
@@ -1743,10 +1816,13 @@ private:
     }
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
-    void settle() {
+    void acknowledge_seen() {
         if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
-        if (checked && state_ != State::connecting) {   // views that are kept too long are seen in tests
+    }
+    void settle() {
+        acknowledge_seen();
+        if (checked && options_ != nullptr && state_ != State::connecting) {   // views that are kept too long are seen in tests
             memset(rx_.data, 0xDD, in_begin_);
             memset(rx_.data + in_end_, 0xDD, rx_.size - in_end_);
         }
@@ -1774,7 +1850,7 @@ private:
         }
         if (dropped_ != 0) {
             const Event event = make(Event::dropped, dropped_);
-            dropped_ = outbox_.resume(false);
+            dropped_ = answering() ? outbox_.resume(false) : uint16_t{0};
             return event;
         }
         const uint16_t id = outbox_.stream_to_resend();
@@ -1796,12 +1872,12 @@ private:
             if (header.type() != PacketType::publish) return reject(Error::oversize_packet);
             return size < rx_.size ? Step::wait : begin_message(header);
         }
-        if (!can_take(header.first_byte)) return Step::wait;
-        in_begin_ += header.packet_size();
+        if (!can_answer(header.first_byte)) return Step::wait;
         const Bytes body(packet + header.size, header.remaining_length);
+        if (header.type() == PacketType::publish) return on_publish(header, body, event);
+        in_begin_ += header.packet_size();
         switch (header.type()) {
         case PacketType::connack: return on_connack(body, event);
-        case PacketType::publish: return on_publish(header.first_byte, body, event);
         case PacketType::pubrel: return on_pubrel(body, event);
         case PacketType::pingresp:
             if (!body.empty()) return reject(Error::malformed_packet);
@@ -1815,14 +1891,21 @@ private:
         fail(error);
         return Step::wait;
     }
-    // Every packet can be answered before the next one is looked at; until then TCP holds the server back.
-    bool can_take(uint8_t first_byte) {
-        const bool message = (first_byte >> 4) == 3 && (first_byte & 0x06) != 0;
-        blocked_ = !outbox_.can_answer() || (message && inbox_.full());
-        // All of them wait for a PUBREL, which can only come behind this message.
-        if (message && inbox_.full() && inbox_.open() == 0) fail(Error::receive_maximum_exceeded);
+    // A packet is not looked at before there is room for the answer to it; until then TCP holds the server back.
+    bool can_answer(uint8_t first_byte) {
+        constexpr uint16_t answered = bit(PacketType::publish) | bit(PacketType::pubrec) | bit(PacketType::pubrel);
+        blocked_ = (bit(static_cast<PacketType>(first_byte >> 4)) & answered) != 0 && !outbox_.can_answer();
         return !blocked_;
     }
+    // The same for a message that has to be remembered.
+    bool can_remember(QoS qos, uint16_t packet_id) {
+        if (qos == QoS::at_most_once || !inbox_.full() || (qos == QoS::exactly_once && inbox_.has(packet_id))) return true;
+        blocked_ = true;
+        return false;
+    }
+    // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It gets the time
+    // that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
+    bool exceeded() const { return blocked_ && inbox_.full() && inbox_.open() == 0; }
 
     Step on_connack(Bytes body, Event& event) {
         Connack connack;
@@ -1833,7 +1916,7 @@ private:
         const bool present = connack.session_present();
         if (present && options_->clean_session) return reject(Error::protocol_error);   // [MQTT-3.2.2-1]
         const bool ours = present && !foreign_session_;
-        foreign_session_ = false;
+        foreign_session_ = options_->clean_session;
         if (!ours) inbox_.clear();
         dropped_ = outbox_.resume(ours);
         enter(State::connected);
@@ -1842,9 +1925,11 @@ private:
         return Step::go_on;
     }
 
-    Step on_publish(uint8_t first_byte, Bytes body, Event& event) {
+    Step on_publish(const FixedHeader& header, Bytes body, Event& event) {
         Publish packet;
-        if (decode_body(first_byte, body, packet) != Error::ok) return reject(Error::malformed_packet);
+        if (decode_body(header.first_byte, body, packet) != Error::ok) return reject(Error::malformed_packet);
+        if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
+        in_begin_ += header.packet_size();
         deliver(packet, packet.payload, 0, static_cast<uint32_t>(packet.payload.size()), event);
         return Step::go_on;
     }
@@ -1852,13 +1937,18 @@ private:
     void deliver(const Publish& packet, Bytes payload, uint32_t offset, uint32_t total, Event& event) {
         const bool complete = offset + payload.size() == total;
         if (packet.qos == QoS::exactly_once && inbox_.has(packet.packet_id)) {
-            if (complete) (void)outbox_.append(Ack{PacketType::pubrec, packet.packet_id}, Outbox::for_answer);
+            if (complete) answer_again(packet.packet_id);
             return;
         }
         if (complete && packet.qos != QoS::at_most_once) inbox_.push(packet.packet_id, packet.qos);
         event = make(Event::received, packet.packet_id);
         event.message = {packet.topic, payload, offset, total, packet.packet_id, packet.qos,
                          packet.retain == Retain::yes, packet.duplicate};
+    }
+
+    void answer_again(uint16_t packet_id) {
+        inbox_.received_again(packet_id);
+        answer_open();
     }
 
     Step on_pubrel(Bytes body, Event& event) {
@@ -1923,12 +2013,13 @@ private:
         size_t size = in_end_ - head;
         if (size < in_left_ && in_end_ != rx_.size) return Step::wait;
         if (size > in_left_) size = in_left_;
-        if (!can_take(rx_.data[0])) return Step::wait;
+        if (!can_answer(rx_.data[0])) return Step::wait;
         FixedHeader header;
         (void)read_fixed_header(rx_.data, in_end_, header);
         Publish packet;
         if (decode_body(header.first_byte, Bytes(rx_.data + header.size, head - header.size), packet) != Error::ok)
             return reject(Error::malformed_packet);
+        if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
         const uint32_t total = static_cast<uint32_t>(header.packet_size() - head);
         deliver(packet, Bytes(rx_.data + head, size), total - in_left_, total, event);
         in_left_ -= static_cast<uint32_t>(size);
@@ -1952,7 +2043,8 @@ private:
         if (in_left_ > behind_topic) {
             if (size > in_left_ - behind_topic) size = in_left_ - behind_topic;
         } else if (in_left_ == behind_topic && id_size != 0) {
-            if (size < id_size || !can_take(header.first_byte)) return Step::wait;
+            if (size < id_size || !can_answer(header.first_byte)) return Step::wait;
+            if (!can_remember(qos, load_u16(rx_.data + keep))) return Step::wait;
             size = id_size;
         } else if (size > in_left_) {
             size = in_left_;
@@ -1963,7 +2055,7 @@ private:
             id = load_u16(rx_.data + keep);
             if (id == 0) return reject(Error::malformed_packet);
             if (qos == QoS::exactly_once && inbox_.has(id)) {
-                (void)outbox_.append(Ack{PacketType::pubrec, id}, Outbox::for_answer);
+                answer_again(id);
             } else {
                 inbox_.push(id, qos);
                 (void)inbox_.acknowledge(id);
@@ -1995,6 +2087,7 @@ private:
     uint32_t since_ = 0;                   // when this state began
     uint32_t delay_ = 0;                   // of State::waiting
     uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
+    uint32_t ping_behind_ = 0;             // bytes to be written until the last PINGREQ has been
 
     uint16_t dropped_ = 0;                 // the session was lost: the id to be told next; nothing is sent meanwhile
     uint32_t identity_ = 0;                // of the session: hash of server and client id
@@ -2004,10 +2097,12 @@ private:
     uint8_t attempts_ = 0;
     bool told_ = true;                     // the application knows that the connection ended
     bool stopping_ = false;                // disconnect() or abort(): no further attempt
-    bool pinging_ = false;                 // a PINGREQ is not answered
+    bool pinging_ = false;                 // a PINGREQ is not answered ...
+    bool ping_unseen_ = false;             // ... and none has been written yet
+    bool payload_waits_ = false;           // the port took less of a payload than it was offered
     bool drained_ = true;                  // nothing that has come is left to be looked at
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
-    bool foreign_session_ = false;         // what is in the outbox belongs to another client id
+    bool foreign_session_ = false;         // what was sent belongs to a session that has ended, or to another client id
 };
 
 // ---------------------------------------------------------------------------------- 12 the port, and the client
@@ -2084,12 +2179,13 @@ public:
     // is acknowledged by the next call, unless `manual_ack` is set.
     Event poll() {
         const uint32_t now = port_.now_ms();
+        if (engine_.tick(now)) (void)write(now);   // also while messages keep coming
         Event event = engine_.next(now);
         if (event.kind != Event::none) return event;
-        exchange(now);
+        const bool quiet = !exchange(now);
         event = engine_.next(now);
         if (event.kind != Event::none) return event;
-        engine_.tick(now);
+        if (quiet) engine_.expire(now);
         if (!engine_.wants_close()) return event;
         port_.close();
         engine_.closed(now, random());
@@ -2099,8 +2195,12 @@ public:
     // How long nothing has to be done unless the port can be read (or written, if wants_write()): 0 means poll() at once,
     // `forever` that no timer is running.
     uint32_t idle_ms() { return engine_.idle_ms(port_.now_ms()); }
-    bool wants_write() { return engine_.wants_open() || !engine_.output().empty(); }
+    bool wants_write() { return engine_.wants_open() || engine_.payload_waits() || !engine_.output().empty(); }
+    // False while what has come cannot be taken yet: nothing is read, so do not wait for the port to be readable.
+    bool wants_read() { return engine_.input().size != 0; }
     bool connected() const { return engine_.connected(); }
+    // QoS 1 and 2 messages that were accepted and have not been acknowledged yet.
+    uint16_t unacknowledged() const { return engine_.unacknowledged(); }
 
     // Writes what is queued, as far as it goes; poll() does it when nothing received is left. For an application that
     // stops polling for a while.
@@ -2130,16 +2230,18 @@ public:
         packet.retain = retain;
         return engine_.begin_publish(packet, size);
     }
-    // Errors: not_connected; invalid_argument (none was begun, or more than its size).
+    // Errors: not_connected (or the turn of a message to be sent again has not come yet: wait for resend_payload);
+    // invalid_argument (none was begun, or more than its size).
     Written write_payload(Bytes piece) {
         if (!engine_.connected()) return {Error::not_connected};
+        if (engine_.payload_left() == 0 && engine_.payload_pending()) return {Error::not_connected};
         if (engine_.payload_left() == 0 || piece.size() > engine_.payload_left()) return {Error::invalid_argument};
         const uint32_t now = port_.now_ms();
         bool alive = engine_.payload_wanted() || write(now);   // first what is queued before it, and its header
         int n = 0;
         if (alive && engine_.payload_wanted() && !piece.empty()) n = port_.write(piece.data(), piece.size());
         if (!alive || n < 0) return {Error::not_connected};    // poll() tells
-        engine_.payload_sent(static_cast<uint32_t>(n), now);
+        engine_.payload_sent(static_cast<size_t>(n), piece.size(), now);
         return {Error::ok, static_cast<size_t>(n)};
     }
 
@@ -2176,7 +2278,8 @@ private:
         if (n > 0) engine_.sent(static_cast<size_t>(n), now);
         return n >= 0;
     }
-    void exchange(uint32_t now) {
+    // Continues to open, writes once, reads once. Was something read?
+    bool exchange(uint32_t now) {
         if (engine_.wants_open()) {
             const int n = port_.open(engine_.options().host, engine_.options().port);
             if (n < 0) engine_.lost(Error::connect_failed);
@@ -2184,13 +2287,11 @@ private:
         }
         bool alive = write(now);
         const Buffer in = engine_.input();
-        if (in.size != 0) {
-            const int n = port_.read(in.data, in.size);
-            if (n > 0) engine_.received(static_cast<size_t>(n), now);
-            // A server that refuses us may have closed already: what it said comes first.
-            alive = n > 0 || (n == 0 && alive);
-        }
-        if (!alive) engine_.lost(Error::connection_lost);
+        const int n = in.size != 0 ? port_.read(in.data, in.size) : 0;
+        if (n > 0) engine_.received(static_cast<size_t>(n), now);
+        // What a server said before it closed comes first, also if writing fails already.
+        if (n < 0 || (n == 0 && !alive)) engine_.lost(Error::connection_lost);
+        return n > 0;
     }
     uint32_t random() {
         if constexpr (detail::has_random<Port>::value)

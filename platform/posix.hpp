@@ -297,17 +297,17 @@ public:
     }
 
     // Sleeps in one poll(2) until there is something to do, at most `idle_ms` milliseconds (0xFFFFFFFF: for ever).
-    // True: the connection is readable, or writable while `wants_write`; the attempt to connect has ended; the name is
-    // resolved. False: the time is over, a signal handler ran (EINTR), or the next address is due. Without a socket,
+    // True: the connection is readable while `wants_read`, or writable while `wants_write`; the attempt to connect has
+    // ended; the name is resolved. False: the time is over, a signal handler ran (EINTR), or the next address is due. Without a socket,
     // as during back-off, it sleeps that long. Either way: poll the client again, then wait again.
-    bool wait(uint32_t idle_ms, bool wants_write) {
+    bool wait(uint32_t idle_ms, bool wants_write, bool wants_read = true) {
         if (state_ == State::connecting && next_ != nullptr) {
             const uint32_t left = address_time_left_ms();
             if (left < idle_ms) idle_ms = left;
         }
         int timeout_ms = -1;
         if (idle_ms != 0xFFFFFFFF) timeout_ms = idle_ms < uint32_t(INT_MAX) ? int(idle_ms) : INT_MAX;
-        return detail::poll_one(fd(), events(wants_write), timeout_ms) > 0;
+        return detail::poll_one(fd(), events(wants_write, wants_read), timeout_ms) > 0;
     }
 
     // For another event loop than wait(): the descriptor to watch, and the poll(2) events to watch it for. fd() is the
@@ -316,14 +316,14 @@ public:
     // anew even if the number is the same: it may be another file. While connecting, poll the client every
     // address_timeout_ms at least.
     int fd() const { return state_ == State::resolving ? lookup_->wake[0] : fd_; }
-    short events(bool wants_write) const {
+    short events(bool wants_write, bool wants_read = true) const {
         switch (state_) {
         case State::idle:       return 0;
         case State::resolving:  return POLLIN;
         case State::connecting: return POLLOUT;
         case State::open:       break;
         }
-        return wants_write ? short(POLLIN | POLLOUT) : short(POLLIN);
+        return short((wants_read ? POLLIN : 0) | (wants_write ? POLLOUT : 0));
     }
 
     // The last failure, kept until the next: an errno (ENOTCONN: the peer closed in good order), or EAI_* of <netdb.h>

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -48,8 +49,9 @@ struct ScriptedPort {
     uint32_t clock = 0xFFFFF000;      // wraps around soon
     bool refuse = false;              // open() fails
     int opening = 0;                  // open() answers "not yet" this many times
+    bool hang = false;                // open() answers "not yet" as long as this is set
     bool cut = false;                 // the connection is lost, once what it still holds has been read
-    size_t write_limit = SIZE_MAX;    // bytes that one write() takes
+    size_t write_limit = SIZE_MAX;    // bytes that one write() takes; 0: none for now
     size_t read_limit = SIZE_MAX;     // bytes that one read() gives
     bool scribble = true;             // overwrites what write() was given elsewhere: see `last_write`
     std::string to_client, from_client;
@@ -58,14 +60,23 @@ struct ScriptedPort {
     int opens = 0, closes = 0, reads = 0, writes = 0;
     uint32_t random_value = 0x80000000;
     bool is_open = false;
+    bool pending = false;             // open() has said "not yet": there is a socket that can be waited for
+    bool ended = false;               // open() has answered: close() must come before the next attempt
+    std::vector<uint32_t> attempts;   // when each attempt to connect began
 
     // ---- the client's side
     int open(std::string_view h, uint16_t p) {
         host = std::string(h);
         port = p;
+        CHECK(!ended);
+        if (!pending) attempts.push_back(clock);
+        pending = false;
+        ended = refuse;
         if (refuse) return -1;
-        if (opening > 0) return --opening, 0;
+        if (hang) return pending = true, 0;
+        if (opening > 0) return --opening, pending = true, 0;
         ++opens;
+        ended = true;
         is_open = true;
         cut = false;
         to_client.clear();
@@ -93,6 +104,8 @@ struct ScriptedPort {
     void close() {
         ++closes;
         is_open = false;
+        pending = false;
+        ended = false;
     }
     uint32_t now_ms() { return clock; }
     uint32_t random() { return random_value; }
@@ -104,6 +117,7 @@ public:
         : rx(rx_size), tx(tx_size), client(port, {{rx.data(), rx.size()}, {tx.data(), tx.size()}, receive_maximum}) {
         options.host = "server";
         options.client_id = "c";
+        options.in_flight_maximum = 65535;
     }
 
     // ---- notation
@@ -156,6 +170,30 @@ public:
         }
         run();
     }
+    // What an application does for `ms`: polls, and sleeps until idle_ms(), input or room for output. Events are kept for
+    // next(), without their views; `server`, if there is one, runs after each poll; `enough` ends it. Returns the polls.
+    int live(uint32_t ms, const std::function<bool()>& enough = nullptr) {
+        const uint32_t begin = port.clock;
+        int polls = 0;
+        for (int at_once = 0; at_once < 10000; ++at_once) {
+            const mqtt::Event event = client.poll();
+            ++polls;
+            if (event.kind != mqtt::Event::none) waiting.push_back(event);
+            if (server) server();
+            if (enough && enough()) return polls;
+            if (event.kind != mqtt::Event::none) continue;
+            const bool readable = port.is_open && (!port.to_client.empty() || port.cut);
+            const bool writable = port.is_open ? port.write_limit != 0 : port.pending && !port.hang;
+            if (readable || (client.wants_write() && writable)) continue;
+            const uint32_t idle = client.idle_ms(), left = ms - (port.clock - begin);
+            if (left == 0) return polls;
+            if (idle == 0) continue;
+            port.clock += std::min(idle, left);
+            at_once = 0;
+        }
+        FAIL("the client never sleeps");
+        return polls;
+    }
     mqtt::Event expect_event(mqtt::Event::Kind kind) {
         const mqtt::Event event = next();
         CHECK(static_cast<int>(event.kind) == static_cast<int>(kind));
@@ -193,16 +231,20 @@ public:
     mqtt::ConnectOptions options;
     mqtt::Client<ScriptedPort> client;
     std::vector<mqtt::Event> waiting;
+    std::function<void()> server;   // for live()
 
 private:
     // Nothing that the client would do by itself without time passing.
     bool idle() {
         const bool readable = port.is_open && (!port.to_client.empty() || port.cut);
-        return client.idle_ms() != 0 && !client.wants_write() && (!readable || stuck());
+        const bool writable = client.wants_write() && (port.is_open ? port.write_limit != 0 : !port.hang);
+        return client.idle_ms() != 0 && ((!readable && !writable) || stuck());
     }
     bool stuck() {
-        // It may refuse to read: then nothing changes however often it is polled.
-        const size_t before = port.to_client.size();
+        // It may refuse to read, or wait for the application to go on with a payload: then nothing changes however often it
+        // is polled.
+        const size_t to = port.to_client.size(), from = port.from_client.size();
+        const int opens = port.opens;
         for (int i = 0; i < 3; ++i) {
             const mqtt::Event event = client.poll();
             if (event.kind != mqtt::Event::none) {
@@ -210,7 +252,7 @@ private:
                 return false;
             }
         }
-        return before == port.to_client.size() && !port.cut;
+        return to == port.to_client.size() && from == port.from_client.size() && opens == port.opens && !port.cut;
     }
 };
 

@@ -1,0 +1,140 @@
+#!/bin/sh
+# sh tests/run.sh [--long] [SUITE...]
+#
+# Installs what is missing (Debian and its relatives), builds with GCC and with Clang, sanitizers on and warnings as
+# errors, and runs the suites: unit, engine, integration, build; all of them if none is named. --long: more seeds and
+# larger messages. The last line is `N passed, N failed, N skipped`: doctest's test cases, and one for each check of
+# the suite build, which runs once and calls both compilers itself.
+set -eu
+cd "$(dirname "$0")/.."
+root=$(pwd)
+
+usage() {
+    sed -n '2,7s/^# \{0,1\}//p' tests/run.sh
+    exit "$1"
+}
+
+long=0
+suites=
+for argument; do
+    case $argument in
+        --long) long=1 ;;
+        unit | engine | integration | build) suites="$suites $argument" ;;
+        -h | --help) usage 0 ;;
+        *) echo "run.sh: what is '$argument'?" >&2; usage 2 >&2 ;;
+    esac
+done
+: "${suites:= unit engine integration build}"
+wants() { case $suites in *" $1"*) true ;; *) false ;; esac }
+
+# --------------------------------------------------------------------------------------------- what must be there
+
+PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto, and an ordinary user's PATH does not reach
+missing=
+has() { command -v "$1" >/dev/null 2>&1; }
+needs() { missing="$missing $1"; }
+# compiles SOURCE COMPILER [OPTION...]
+compiles() {
+    source=$1
+    shift
+    printf '%b\n' "$source" | "$@" -std=c++17 -x c++ - -o /dev/null >/dev/null 2>&1
+}
+look() {
+    missing=
+    has python3 || needs python3
+    has meson || needs meson
+    has ninja || needs ninja-build
+    has g++ || needs g++
+    has clang++ || needs clang
+    has pkg-config || needs pkg-config
+    compiles 'int main() {}' clang++ -fsanitize=address,undefined || needs libclang-rt-dev
+    compiles '#include <doctest/doctest.h>' g++ -c || needs doctest-dev
+    if wants integration; then
+        has mosquitto || needs mosquitto   # Debian starts a service with it; the tests start their own, on free ports
+    fi
+    if wants build; then
+        has arm-none-eabi-g++ || needs gcc-arm-none-eabi
+        compiles '#include <string.h>\n#include <string_view>' arm-none-eabi-g++ -c || needs libstdc++-arm-none-eabi-newlib
+        has ld.lld || needs lld
+    fi
+}
+look
+if [ -n "$missing" ]; then
+    echo "Installing:$missing"
+    if ! has apt-get; then
+        echo "run.sh: no apt-get here; please install what these Debian packages contain:$missing" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif has sudo; then
+        as_root=sudo
+    else
+        echo "run.sh: neither root nor sudo; please install these packages:$missing" >&2
+        exit 1
+    fi
+    $as_root apt-get update -q </dev/null
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing </dev/null
+    hash -r
+    look
+    if [ -n "$missing" ]; then
+        echo "run.sh: still missing after the installation:$missing" >&2
+        exit 1
+    fi
+fi
+
+# ------------------------------------------------------------------------------------------------- build, and run
+
+logs=
+failed_builds=
+
+# builds NAME OPTIMIZATION: in .build/NAME, with the compiler in CXX. Begun anew if it is another tree's.
+builds() {
+    folder=.build/$1
+    log=.build/$1.log
+    mkdir -p .build
+    grep -qs "\"source\": \"$root\"" "$folder/meson-info/meson-info.json" || rm -rf "$folder"
+    set -- -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dwerror=true -Ddebug=true -Doptimization=$2 \
+        -Db_sanitize=address,undefined -Db_lundef=false
+    [ -f "$folder/build.ninja" ] && set -- --reconfigure "$@"
+    if ! meson setup "$folder" "$@" >"$log" 2>&1; then
+        cat "$log"
+        return 1
+    fi
+    ninja -C "$folder" -k 0
+}
+
+# runs NAME SUITE...: what could be built of them.
+runs() {
+    folder=.build/$1
+    shift
+    rm -f "$folder/meson-logs/run.json"
+    meson introspect "$folder" --tests | python3 -c '
+import json, os, sys
+for test in json.load(sys.stdin):
+    if any(suite.split(":")[-1] in sys.argv[1:] for suite in test["suite"]) and os.path.exists(test["cmd"][0]):
+        print(test["name"])' "$@" >"$folder/chosen"
+    filter=
+    for suite; do filter="$filter --suite $suite"; done
+    # Its exit status is not asked for: the log tells more. Of what it prints, a line for each test is enough.
+    [ ! -s "$folder/chosen" ] || tr '\n' '\0' <"$folder/chosen" |
+        { xargs -0 meson test -C "$folder" --no-rebuild --logbase run $filter \
+            --timeout-multiplier $((long ? 8 : 1)) || true; } |
+        awk '/^ *[0-9]+\/[0-9]+ / || /[Ee]rror/ { sub(/mqtt.hpp:/, ""); print; fflush() }'
+    logs="$logs $folder/meson-logs/run.json"
+}
+
+export MQTT_TEST_LONG=$long
+export MALLOC_PERTURB_=85   # as meson would, but the same in each run
+for name in gcc clang; do
+    case $name in
+        # GCC takes three times as long with -O2; suite build has it compile the header with that, too.
+        gcc) export CC=gcc CXX=g++; optimization=g chosen=$suites ;;
+        clang) export CC=clang CXX=clang++; optimization=2 chosen=$(echo "$suites" | sed 's/ build//') ;;
+    esac
+    [ -n "$chosen" ] || continue
+    echo "== $name:$chosen"
+    builds $name $optimization || failed_builds="$failed_builds $name"
+    [ ! -f .build/$name/build.ninja ] || runs $name $chosen
+done
+exec python3 tests/support/summary.py $logs --failed-builds $failed_builds

@@ -1,0 +1,1624 @@
+// A randomized simulation: real clients against the in-process broker, over a network that does what networks do, in
+// virtual time. One seed is one run; the same seed gives the same run.
+//
+//     test::Simulation simulation(seed, trace);
+//     simulation.run();                         // throws test::Failure: what was wrong, and when
+//
+// A run has two halves. In the first one applications publish, subscribe, hold acknowledgements back, disconnect and
+// connect again, while links are slow, cut, half open, refused or stalled, and the broker restarts. In the second one
+// nothing is broken any more, and everything has to come to rest: each accepted operation has ended in one event,
+// nothing is on its way, and the clients sleep but for their pings.
+//
+// What is checked, and by whom:
+//   the wire         observe_up() decodes what a client writes: CONNECT first and once, nothing behind DISCONNECT, packet
+//                    ids, DUP, the order of PUBLISH, PUBREL, PUBACK and PUBREC, nothing twice on one connection,
+//                    no acknowledgement before the application has had the message, in_flight_maximum
+//   the broker       its log: what arrived, how often, in which order, intact; its statistics: no violation
+//   the application  handle(): events for what was asked, once; messages intact, as often as their QoS allows, in order
+// Profiles: `strict` has sessions that are kept on both sides; `lossy` has clean sessions and a broker that loses its
+// memory; `calm` has a network without faults, where nothing may be sent twice.
+#pragma once
+
+#include "mqtt.hpp"
+
+#include "tests/support/broker.hpp"
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace test {
+
+struct Failure {
+    std::string text;
+};
+
+class Random {
+public:
+    explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15U + 0x1234567) {}
+    uint64_t next() {   // splitmix64
+        uint64_t z = state_ += 0x9E3779B97F4A7C15U;
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+        return z ^ (z >> 31);
+    }
+    uint64_t below(uint64_t limit) { return limit == 0 ? 0 : next() % limit; }
+    uint64_t between(uint64_t low, uint64_t high) { return low + below(high - low + 1); }
+    bool chance(unsigned percent) { return below(100) < percent; }
+    template <class T> T one_of(std::initializer_list<T> list) { return list.begin()[below(list.size())]; }
+
+private:
+    uint64_t state_;
+};
+
+// How often the things happened that the simulation is there for. A test asks that none of them is 0.
+struct Coverage {
+    uint64_t polls = 0, messages = 0, connections = 0, cuts = 0, half_open = 0, stalls = 0, refused_opens = 0, late = 0, restarts = 0,
+             lost_sessions = 0, takeovers = 0, resent_publishes = 0, resent_pubrels = 0, repeated_at_broker = 0,
+             repeated_to_client = 0, pieces = 0, skipped = 0, streams = 0, streams_resent = 0, dropped = 0, waited_at_gate = 0,
+             no_space = 0, half_packets = 0, manual = 0, graceful = 0, unaware = 0;
+    void add(const Coverage& o) {
+        const uint64_t* from = &o.polls;
+        uint64_t* to = &polls;
+        for (size_t i = 0; i < sizeof(Coverage) / sizeof(uint64_t); ++i) to[i] += from[i];
+    }
+};
+
+class Simulation;
+
+struct SimulatedPort {
+    Simulation* simulation = nullptr;
+    size_t owner = 0;
+
+    inline int open(std::string_view host, uint16_t port);
+    inline int read(uint8_t* data, size_t size);
+    inline int write(const uint8_t* data, size_t size);
+    inline void close();
+    inline uint32_t now_ms();
+    inline uint32_t random();
+};
+
+enum class Profile { strict, lossy, calm };
+
+class Simulation {
+public:
+    static Profile profile_of(uint64_t seed) {
+        const uint64_t k = seed % 8;
+        return k < 4 ? Profile::strict : k < 7 ? Profile::lossy : Profile::calm;
+    }
+
+    Simulation(uint64_t seed, bool trace) : random_(seed), profile_(profile_of(seed)), trace_(trace) { set_up(); }
+    Simulation(const Simulation&) = delete;
+    Simulation& operator=(const Simulation&) = delete;
+
+    void run() {
+        tell("---- faults");
+        while (now_ < faults_end_ && (budget_ != 0 || now_ < faults_min_) && now_ < hard_end_) step(faults_end_);
+        heal();
+        tell("---- healed");
+        const uint64_t limit = now_ + settle_limit_;
+        while (!at_rest()) {
+            if (now_ >= limit) fail("not at rest in time: " + unrest());
+            step(limit);
+        }
+        tell("---- at rest");
+        hold();
+        check_memory();
+        part();
+        check_end();
+    }
+
+    Coverage coverage;
+
+private:
+    friend struct SimulatedPort;
+    static constexpr uint64_t never = ~uint64_t{0};
+
+    // ------------------------------------------------------------------------------------------------------ data
+
+    struct Chunk {
+        uint64_t at;
+        std::string data;
+        bool end;            // of the stream: the connection is closed behind it
+    };
+    struct Pipe {
+        std::deque<Chunk> chunks;
+        uint64_t last = 0;           // arrival of the last one
+        uint64_t stalled_until = 0;
+        size_t bytes = 0;            // in flight
+        bool dead = false;           // what is written from now on goes nowhere
+        uint64_t stuck_since = never;
+    };
+    // What the broker sent with a packet id on one connection.
+    struct Arrival {
+        size_t publisher = 0;
+        uint32_t sequence = 0;
+        int qos = 0;
+        uint64_t serial = 0;
+        uint64_t polls = 0;          // the client's polls when the application got it
+        bool handled = false;        // the application had it (with manual_ack: acknowledged it), on this connection
+        bool answered = false;
+    };
+    struct Link {
+        size_t owner = 0;
+        uint64_t serial = 0;
+        Broker::Id id = Broker::none;
+        uint64_t opens_at = 0;
+        bool refused = false;
+        bool established = false;
+        bool rogue = false;          // somebody else with the owner's client id
+        Pipe up, down;
+        std::string arrived;         // at the client, not read yet
+        bool lost = false;           // the client sees it
+        bool left = false;           // the client has closed it
+        bool gone = false;           // the broker has, or sees that it is
+        bool reset = false;          // what the client has not read by then is lost
+        bool blind = false;          // a half-open link, as the client is concerned
+        uint64_t unwritable_until = 0;
+        // observers
+        std::string up_part, down_part;
+        bool anew = false;           // nothing of an earlier session may be sent
+        bool connect_seen = false, disconnect_seen = false, connack_seen = false, present = false;
+        uint64_t session = 0;        // the broker's session that CONNACK was for
+        uint32_t last_publish = 0;   // sequence of the last PUBLISH of QoS 1 or 2
+        uint64_t last_pubrel = 0, last_puback = 0, last_pubrec = 0;
+        uint64_t arrivals = 0;
+        std::map<uint16_t, Arrival> received;
+        std::map<uint16_t, int> pubrels;
+    };
+    struct Message {
+        size_t publisher = 0;
+        uint32_t sequence = 0;
+        int qos = 0;
+        std::string topic, payload;
+        bool stream = false;
+        bool acknowledged = false, dropped = false;
+        bool exempt = false;         // sent in a session that was lost without anybody being told: see unaware()
+        int arrivals = 0;            // at the broker
+        uint64_t arrived = 0;        // serial
+        uint64_t written_on = 0;     // serial of the last link on which all of it was written
+    };
+    enum class What { publish, subscribe, unsubscribe };
+    struct Operation {
+        What what = What::publish;
+        Message* message = nullptr;
+        std::vector<std::pair<std::string, int>> filters;
+        bool stable = false;
+        uint64_t pubrec = 0;         // serial of the event
+        uint64_t sent_on = 0, released_on = 0, written_on = 0;
+    };
+    struct Delivery {
+        int count = 0, taken = 0;
+    };
+    struct Held {
+        uint16_t packet_id;
+        int qos;
+        size_t publisher;
+        uint32_t sequence;
+        bool acknowledged;
+    };
+    struct Actor {
+        size_t index = 0;
+        std::string id, will_topic;
+        std::vector<uint8_t> rx, tx;
+        uint16_t receive_maximum = 0;
+        SimulatedPort port;
+        std::unique_ptr<mqtt::Client<SimulatedPort>> client;
+        mqtt::ConnectOptions options;
+        Link* link = nullptr;
+        bool started = false, stopping = false, connected = false;
+        std::map<uint16_t, Operation> outstanding;
+        std::deque<Message> messages;                     // all accepted, by sequence - 1
+        std::vector<std::pair<std::string, int>> stable;  // filters that it always wants
+        bool subscribe_due = false;
+        uint64_t stable_since = never;                    // serial of `subscribed`
+        std::vector<std::pair<std::string, int>> extra;   // filters that come and go
+        // the message that is being streamed
+        Message* stream = nullptr;
+        uint16_t stream_id = 0;
+        size_t stream_at = 0;
+        bool stream_open = false;    // its payload is wanted
+        // receiving
+        std::deque<Held> held;         // open messages, in order; gone when it and all before are acknowledged
+        bool partial = false;
+        std::string partial_topic, partial_payload;
+        uint32_t partial_total = 0;
+        uint16_t partial_id = 0;
+        std::map<std::pair<size_t, uint32_t>, Delivery> deliveries;
+        std::map<std::tuple<size_t, std::string, int, int>, uint32_t> last_first;   // order of first deliveries
+        // sessions
+        uint64_t broker_session = 0; // serial of the one that the broker has
+        uint64_t session = 0;        // serial of the one that the client knows
+        bool session_clean = false;  // it began, or may have, with clean_session
+        bool ever_clean = false;
+        bool may_drop = false;       // the last `connected` had no session, or was told to begin anew
+        bool confirmed_clean = false;
+        bool drops_left = false;     // the connection ended before all were told
+        uint64_t link_serial = 0;    // of the last `connected`
+        bool unaware = false;
+        std::vector<std::string> leftovers;   // half-written packets of earlier connections
+        // scheduling
+        uint64_t next_action = 0;
+        uint64_t asleep_until = 0;
+        bool asks = false;           // wants_read() also, and does not look for input in vain
+        int style = 0;               // 0 precise, 1 eager, 2 lazy
+        uint64_t eager_at = 0;
+        uint64_t polls = 0;
+        uint64_t spins = 0, spin_at = 0;
+        uint64_t progress = 0;
+        uint64_t disconnects = 0, stops = 0;
+        mqtt::Error last_error = mqtt::Error::ok;
+        std::map<std::pair<std::string, int>, uint32_t> last_at_broker;   // order at the broker, by topic and QoS
+        uint32_t last_kept_at_broker = 0;
+    };
+
+    // ------------------------------------------------------------------------------------------------------ set up
+
+    void set_up() {
+        const bool calm = profile_ == Profile::calm;
+        base_ = 0xFFFFFFFFU - random_.below(random_.chance(50) ? 5000 : 200000);
+        latency_ = random_.one_of<uint64_t>({0, 1, 5, 50, calm ? 20U : 300U});
+        window_ = random_.one_of<size_t>({40, 300, 3000, 1000000});
+        short_writes_ = random_.chance(60);
+        short_reads_ = random_.chance(50);
+        action_gap_ = random_.one_of<uint64_t>({2, 20, 200, 1000});
+        fault_gap_ = random_.one_of<uint64_t>({50, 300, 1500, 6000});
+        faults_left_ = calm ? 0 : random_.between(3, 30);
+        next_fault_ = random_.between(1, fault_gap_ * 2);
+        budget_ = random_.between(20, random_.chance(20) ? 200 : 80);
+        max_qos_ = static_cast<int>(random_.chance(70) ? 2 : random_.below(3));
+        long_topics_ = random_.chance(20);
+        big_messages_ = random_.chance(50);
+        streams_ = random_.chance(40);
+        const size_t count = random_.between(1, 4);
+        uint16_t narrowest = 65535;
+        for (size_t i = 0; i < count; ++i) {
+            actors_.push_back(std::make_unique<Actor>());
+            Actor& a = *actors_.back();
+            a.index = i;
+            a.id = "c" + std::to_string(i);
+            a.rx.resize(random_.chance(30) ? random_.between(24, 40) : random_.between(24, 512));
+            a.receive_maximum = static_cast<uint16_t>(random_.chance(40) ? random_.between(1, 3) : random_.between(1, 20));
+            narrowest = std::min(narrowest, a.receive_maximum);
+            const size_t least = 3U * a.receive_maximum + 16 + 60;
+            a.tx.resize(random_.chance(40) ? random_.between(std::max<size_t>(least, 100), std::max<size_t>(least, 100) + 60)
+                                           : random_.between(least + 100, 4096));
+            a.port.simulation = this;
+            a.port.owner = i;
+            a.client = std::make_unique<mqtt::Client<SimulatedPort>>(
+                a.port, mqtt::Buffers{{a.rx.data(), a.rx.size()}, {a.tx.data(), a.tx.size()}, a.receive_maximum});
+            a.options.host = "broker";
+            a.options.client_id = a.id;
+            a.options.keep_alive = random_.one_of<uint16_t>({0, 1, 2, 5, 30, 60, 600});
+            a.options.connect_timeout_ms = static_cast<uint32_t>(random_.between(2000, 20000));
+            a.options.response_timeout_ms = static_cast<uint32_t>(random_.between(1500, 10000));
+            a.options.reconnect_min_ms = static_cast<uint32_t>(random_.between(1, 1000));
+            a.options.reconnect_max_ms = static_cast<uint32_t>(random_.between(1000, 8000));
+            a.options.stable_ms = static_cast<uint32_t>(random_.between(100, 20000));
+            if (calm) a.options.response_timeout_ms = 60000;   // the last bytes may go out slowly
+            if (!calm && random_.chance(5)) a.options.reconnect_max_ms = 0;
+            a.options.manual_ack = random_.chance(30);
+            if (a.options.manual_ack) ++coverage.manual;
+            if (random_.chance(20) && a.rx.size() > 60) {
+                a.will_topic = "w/" + std::to_string(i);
+                a.options.will = {a.will_topic, "gone", static_cast<mqtt::QoS>(random_.below(3)), mqtt::Retain::no};
+            }
+            vary_options(a);
+            for (uint64_t n = random_.between(1, 2); n != 0; --n) {
+                const std::string filter = some_filter();
+                if (!a.stable.empty() && a.stable[0].first == filter) continue;
+                a.stable.emplace_back(filter, static_cast<int>(random_.below(static_cast<uint64_t>(max_qos_) + 1)));
+            }
+            a.asks = random_.chance(70);
+            a.style = static_cast<int>(random_.below(3));
+            a.next_action = random_.below(action_gap_ + 1);
+            a.subscribe_due = true;
+        }
+        // A server that keeps to the smallest receive_maximum; more only if nothing is of QoS 2, where the client must
+        // hold it back.
+        broker_.config.max_inflight = static_cast<uint16_t>(random_.between(1, narrowest));
+        if (random_.chance(30)) broker_.config.max_inflight = narrowest;
+        if (max_qos_ < 2 && random_.chance(50)) broker_.config.max_inflight = static_cast<uint16_t>(random_.between(1, 60));
+        broker_.config.dup_on_redelivery = !random_.chance(40);
+        broker_.config.log_publishes = true;
+        broker_.config.connect_timeout_ms = 30000;
+        broker_.config.grant = [](const std::string&, std::string_view filter, mqtt::QoS qos) {
+            return refused_filter(filter) ? uint8_t{0x80} : static_cast<uint8_t>(qos);
+        };
+        if (trace_) broker_.config.trace = [this](const std::string& line) { tell("          broker: " + line); };
+        faults_min_ = random_.between(500, 20000);
+        faults_end_ = 600000;
+        hard_end_ = 8000000;
+        settle_limit_ = 400000;
+    }
+    static bool refused_filter(std::string_view filter) { return filter.substr(0, 2) == "no"; }
+
+    void vary_options(Actor& a) {
+        a.options.clean_session = profile_ == Profile::lossy ? random_.chance(40) : false;
+        a.options.in_flight_maximum = random_.one_of<uint16_t>({1, 1, 2, 3, 5, 10, 65535});
+    }
+    std::string some_filter() {
+        const std::string p = std::to_string(random_.below(4));
+        switch (random_.below(5)) {
+        case 0: return "t/#";
+        case 1: return "t/" + p + "/#";
+        case 2: return "t/+/0";
+        case 3: return "#";
+        default: return "t/" + p + "/1";
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ telling
+
+    [[noreturn]] void fail(const std::string& text) const {
+        throw Failure{"at " + std::to_string(now_) + " ms: " + text};
+    }
+    void check(bool condition, const char* text) const {
+        if (!condition) fail(text);
+    }
+    void check(bool condition, const char* text, const Actor& a, uint64_t number = 0) const {
+        if (!condition) fail(a.id + ": " + text + " (" + std::to_string(number) + ")");
+    }
+    void tell(const std::string& line) const {
+        if (trace_) std::fprintf(stderr, "%9llu %s\n", static_cast<unsigned long long>(now_), line.c_str());
+    }
+    void tell(const Actor& a, const char* format, ...) const __attribute__((format(printf, 3, 4))) {
+        if (!trace_) return;
+        char text[200];
+        va_list arguments;
+        va_start(arguments, format);
+        std::vsnprintf(text, sizeof text, format, arguments);
+        va_end(arguments);
+        tell(a.id + " " + text);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ one step
+
+    // Everything that is due now, then time moves to what is next, at most to `limit`.
+    void step(uint64_t limit) {
+        if (++steps_ > 3000000) fail("endless: " + unrest());
+        deliver();
+        if (!healed_) faults();
+        for (auto& a : actors_) {
+            if (!healed_ && a->next_action <= now_ && a->asleep_until <= now_) act(*a);
+            if (due(*a) <= now_) poll(*a);
+            if (healed_) tidy(*a);
+        }
+        uint64_t next = limit;
+        const auto earlier = [&](uint64_t at) { next = std::min(next, at); };
+        for (auto& l : links_) {
+            if (!l->up.chunks.empty()) earlier(l->up.chunks.front().at);
+            if (!l->down.chunks.empty()) earlier(l->down.chunks.front().at);
+            earlier(tcp_gives_up(l->up));
+            earlier(tcp_gives_up(l->down));
+        }
+        for (auto& a : actors_) {
+            earlier(due(*a));
+            if (!healed_) earlier(std::max(a->next_action, a->asleep_until));
+        }
+        if (!healed_ && faults_left_ != 0) earlier(next_fault_);
+        if (broker_down_until_ > now_) earlier(broker_down_until_);
+        const uint32_t idle = broker_.idle_ms(clock());
+        if (idle != mqtt::forever) earlier(now_ + idle);
+        now_ = std::max(next, now_);
+    }
+
+    uint32_t clock() const { return static_cast<uint32_t>(base_ + now_); }
+
+    // When the application polls the client next: what a loop around port.wait(idle_ms, wants_write) does.
+    uint64_t due(Actor& a) {
+        if (a.asleep_until > now_) return a.asleep_until;
+        if (a.style == 1) return a.eager_at;
+        uint64_t at = never;
+        const uint32_t idle = a.client->idle_ms();
+        if (idle != mqtt::forever) at = now_ + idle;
+        if (const Link* l = a.link) {
+            if (!l->established) {
+                if (l->opens_at != never) at = std::min(at, std::max(now_, l->opens_at));
+            } else if ((l->lost || !l->arrived.empty()) && (!a.asks || a.client->wants_read())) {
+                at = now_;
+            } else if (a.client->wants_write() && room(*l) != 0) {
+                at = std::min(at, std::max(now_, l->unwritable_until));
+            }
+        }
+        return at;
+    }
+    size_t room(const Link& l) const { return l.up.bytes < window_ ? window_ - l.up.bytes : 0; }
+
+    void poll(Actor& a) {
+        const uint64_t progress = a.progress;
+        bool events = false;
+        for (int n = 0;; ++n) {
+            if (n > 5000) fail(a.id + ": poll() never returns none");
+            ++a.polls;
+            ++coverage.polls;
+            const mqtt::Event event = a.client->poll();
+            if (event.kind == mqtt::Event::none) break;
+            events = true;
+            handle(a, event);
+            if (!healed_ && random_.chance(10)) act(a);
+        }
+        feed_stream(a);
+        if (a.style == 1) a.eager_at = now_ + random_.between(1, 20);
+        if (a.style == 2 && !healed_ && random_.chance(30)) a.asleep_until = now_ + random_.between(1, profile_ == Profile::calm ? 100 : random_.chance(10) ? 20000 : 500);
+        // A loop that does nothing and is called again at once?
+        if (events || a.progress != progress || a.style == 1) return;
+        if (a.spin_at != now_) a.spins = 0;
+        a.spin_at = now_;
+        if (++a.spins < 4) return;
+        // Only if input has to wait, and the application does not ask for that.
+        if (a.asks || a.client->wants_read()) fail(a.id + ": a busy loop, with nothing done");
+        a.asleep_until = now_ + random_.between(1, 20);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ network
+
+    uint64_t some_latency() { return latency_ == 0 ? 0 : !healed_ && profile_ != Profile::calm && random_.chance(3) ? random_.below(latency_ * 20) : random_.below(latency_ + 1); }
+
+    void push(Pipe& pipe, const char* data, size_t size) {
+        if (pipe.dead) {
+            if (pipe.stuck_since == never) pipe.stuck_since = now_ + random_.between(3000, 60000);
+            pipe.bytes += size;
+            return;
+        }
+        while (size != 0) {
+            const size_t n = random_.chance(30) ? random_.between(1, size) : size;
+            pipe.last = std::max({pipe.last, pipe.stalled_until, now_ + some_latency()});
+            pipe.chunks.push_back({pipe.last, std::string(data, n), false});
+            pipe.bytes += n;
+            data += n;
+            size -= n;
+        }
+    }
+    void push_end(Pipe& pipe) {
+        if (pipe.dead) return;
+        pipe.last = std::max({pipe.last, pipe.stalled_until, now_ + some_latency()});
+        pipe.chunks.push_back({pipe.last, {}, true});
+        pipe.dead = true;
+    }
+    static uint64_t tcp_gives_up(const Pipe& pipe) { return pipe.stuck_since; }
+
+    // A part of what is on its way still arrives.
+    void truncate(Pipe& pipe) {
+        const bool ends = !pipe.chunks.empty() && pipe.chunks.back().end;
+        if (ends) pipe.chunks.pop_back();
+        size_t keep = random_.below(pipe.chunks.size() + 1);
+        while (pipe.chunks.size() > keep) {
+            pipe.bytes -= pipe.chunks.back().data.size();
+            pipe.chunks.pop_back();
+        }
+        if (!pipe.chunks.empty() && random_.chance(50)) {
+            std::string& data = pipe.chunks.back().data;
+            const size_t n = random_.between(std::min<size_t>(data.size(), 1), data.size());
+            pipe.bytes -= data.size() - n;
+            data.resize(n);
+        }
+        pipe.last = pipe.chunks.empty() ? now_ : pipe.chunks.back().at;
+        if (ends) pipe.chunks.push_back({pipe.last, {}, true});
+    }
+
+    void cut(Link& l, bool client_sees, bool broker_sees) {
+        if (!l.established || l.up.dead || l.down.dead) return;
+        truncate(l.up);
+        truncate(l.down);
+        if (broker_sees) push_end(l.up);
+        if (client_sees) push_end(l.down);
+        l.reset = random_.chance(30);
+        l.up.dead = l.down.dead = true;
+        if (!client_sees) l.blind = true;
+    }
+
+    void deliver() {
+        broker_.tick(clock());
+        pump_broker();
+        for (size_t i = 0; i < links_.size(); ++i) {
+            Link& l = *links_[i];
+            while (!l.up.chunks.empty() && l.up.chunks.front().at <= now_) {
+                const Chunk chunk = std::move(l.up.chunks.front());
+                l.up.chunks.pop_front();
+                l.up.bytes -= chunk.data.size();
+                if (l.gone) continue;
+                if (chunk.end) {
+                    l.gone = true;
+                    broker_.closed(l.id, clock());
+                } else {
+                    broker_.receive(l.id, reinterpret_cast<const uint8_t*>(chunk.data.data()), chunk.data.size(), clock());
+                    read_log();
+                }
+                pump_broker();
+            }
+            while (!l.down.chunks.empty() && l.down.chunks.front().at <= now_) {
+                const Chunk chunk = std::move(l.down.chunks.front());
+                l.down.chunks.pop_front();
+                l.down.bytes -= chunk.data.size();
+                if (l.left || l.lost) continue;
+                if (!chunk.end) {
+                    l.arrived += chunk.data;
+                } else {
+                    l.lost = true;
+                    if (l.reset) l.arrived.clear();
+                }
+            }
+            // A system gives up what nobody acknowledges.
+            if (l.up.stuck_since <= now_) {
+                l.up.stuck_since = never;
+                if (!l.left) l.lost = true;
+            }
+            if (l.down.stuck_since <= now_) {
+                l.down.stuck_since = never;
+                if (!l.gone) {
+                    l.gone = true;
+                    broker_.closed(l.id, clock());
+                    pump_broker();
+                }
+            }
+        }
+        const auto over = [](const std::unique_ptr<Link>& l) { return l->left && l->gone; };
+        links_.erase(std::remove_if(links_.begin(), links_.end(), over), links_.end());
+    }
+
+    void pump_broker() {
+        read_log();
+        for (std::vector<Broker::Id> changed = broker_.take_changed(); !changed.empty(); changed = broker_.take_changed())
+            for (const Broker::Id id : changed) {
+                Link* const l = link_of(id);
+                if (l == nullptr || l->gone) continue;
+                const std::string out = broker_.take_output(id);
+                observe_down(*l, out);
+                push(l->down, out.data(), out.size());
+                if (!broker_.wants_close(id)) continue;
+                push_end(l->down);
+                l->gone = true;
+                broker_.closed(id, clock());
+                read_log();
+            }
+    }
+    Link* link_of(Broker::Id id) {
+        for (auto& l : links_)
+            if (l->id == id) return l.get();
+        return nullptr;
+    }
+
+    // ---- the port
+
+    int port_open(size_t owner) {
+        Actor& a = *actors_[owner];
+        if (a.link == nullptr) {
+            links_.push_back(std::make_unique<Link>());
+            a.link = links_.back().get();
+            a.link->owner = owner;
+            a.link->serial = ++last_link_;
+            a.link->opens_at = now_ + some_latency();
+            ++a.progress;
+            ++coverage.connections;
+            if (!healed_ && profile_ != Profile::calm) {
+                if (broker_down_until_ > now_ || random_.chance(8)) {
+                    a.link->refused = true;
+                    ++coverage.refused_opens;
+                } else if (random_.chance(4)) {
+                    a.link->opens_at = never;
+                }
+            }
+        }
+        Link& l = *a.link;
+        check(!l.established, "open() of what is open", a);
+        if (now_ < l.opens_at) return 0;
+        if (l.refused) return -1;
+        l.established = true;
+        l.id = broker_.accept(clock());
+        ++a.progress;
+        return 1;
+    }
+    int port_read(size_t owner, uint8_t* data, size_t size) {
+        Actor& a = *actors_[owner];
+        check(a.link != nullptr && a.link->established, "read() without a connection", a);
+        check(size != 0, "read() of nothing", a);
+        Link& l = *a.link;
+        if (l.arrived.empty()) return l.lost ? -1 : 0;
+        size_t n = std::min(size, l.arrived.size());
+        if (short_reads_ && random_.chance(50)) n = random_.between(1, n);
+        memcpy(data, l.arrived.data(), n);
+        l.arrived.erase(0, n);
+        a.progress += n;
+        return static_cast<int>(n);
+    }
+    int port_write(size_t owner, const uint8_t* data, size_t size) {
+        Actor& a = *actors_[owner];
+        check(a.link != nullptr && a.link->established, "write() without a connection", a);
+        check(size != 0, "write() of nothing", a);
+        Link& l = *a.link;
+        if (l.lost) return -1;
+        if (now_ < l.unwritable_until) return 0;
+        if (short_writes_ && random_.chance(15)) {
+            l.unwritable_until = now_ + random_.between(1, 40);
+            return 0;
+        }
+        size_t n = std::min(size, room(l));
+        if (n == 0) return 0;
+        if (short_writes_ && random_.chance(50)) n = random_.chance(30) ? 1 : random_.between(1, n);
+        a.progress += n;
+        observe_up(l, data, n);
+        push(l.up, reinterpret_cast<const char*>(data), n);
+        return static_cast<int>(n);
+    }
+    void port_close(size_t owner) {
+        Actor& a = *actors_[owner];
+        ++a.progress;
+        if (a.link == nullptr) return;
+        Link& l = *a.link;
+        a.link = nullptr;
+        l.left = true;
+        if (!l.up_part.empty()) {
+            a.leftovers.push_back(l.up_part);
+            ++coverage.half_packets;
+        }
+        if (!l.established) {
+            l.gone = true;
+            return;
+        }
+        if (l.up.dead) {
+            if (!l.up.chunks.empty()) return;
+            return;
+        }
+        // Sometimes what is under way is lost with a reset.
+        if (profile_ != Profile::calm && !healed_ && random_.chance(20)) truncate(l.up);
+        push_end(l.up);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ faults
+
+    void faults() {
+        if (faults_left_ == 0 || next_fault_ > now_) return;
+        --faults_left_;
+        next_fault_ = now_ + random_.between(1, fault_gap_ * 2);
+        Actor& a = *actors_[random_.below(actors_.size())];
+        Link* const l = a.link;
+        const uint64_t kind = random_.below(100);
+        if (kind < 40) {
+            if (l == nullptr || !l->established) return;
+            tell(a, "** cut");
+            ++coverage.cuts;
+            cut(*l, true, true);
+        } else if (kind < 58) {
+            if (l == nullptr || !l->established) return;
+            const bool client = random_.chance(50);
+            tell(a, "** half open: only the %s sees it", client ? "client" : "broker");
+            ++coverage.half_open;
+            cut(*l, client, !client);
+        } else if (kind < 72) {
+            if (l == nullptr || !l->established) return;
+            const uint64_t until = now_ + random_.between(1, 2000ULL * (a.options.keep_alive == 0 || a.options.keep_alive > 60 ? 10 : a.options.keep_alive));
+            tell(a, "** stalled until %llu", static_cast<unsigned long long>(until));
+            ++coverage.stalls;
+            if (random_.chance(60)) l->up.stalled_until = until;
+            if (random_.chance(60)) l->down.stalled_until = until;
+        } else if (kind < 84) {
+            if (budget_ == 0 || a.asleep_until > now_) return;
+            const bool hour = hours_ == 0 && random_.chance(15);
+            if (hour) ++hours_;
+            a.asleep_until = now_ + (hour ? 3600000 : random_.between(1000, 40000));
+            tell(a, "** not polled until %llu", static_cast<unsigned long long>(a.asleep_until));
+            if (hour) faults_end_ = std::max(faults_end_, a.asleep_until + 60000);
+            ++coverage.late;
+        } else if (kind < 92) {
+            const bool lose = profile_ == Profile::lossy && random_.chance(60);
+            tell(lose ? "** the broker restarts, and has lost its sessions" : "** the broker restarts");
+            ++(lose ? coverage.lost_sessions : coverage.restarts);
+            if (lose) broker_.lose_sessions();
+            for (auto& other : links_) {
+                if (!other->established || other->gone) continue;
+                broker_.closed(other->id, clock());
+                other->gone = true;
+                truncate(other->down);
+                push_end(other->down);
+            }
+            pump_broker();
+            if (random_.chance(50)) broker_down_until_ = now_ + random_.between(1, 5000);
+        } else {
+            if (!broker_.session(a.id) || broker_down_until_ > now_) return;
+            const auto session = broker_.session(a.id);
+            if (session->clean) return;
+            tell(a, "** taken over by somebody else");
+            ++coverage.takeovers;
+            take_over(a);
+        }
+    }
+
+    // Somebody connects with the client's id and goes away again.
+    void take_over(Actor& a) {
+        links_.push_back(std::make_unique<Link>());
+        Link& l = *links_.back();
+        l.owner = a.index;
+        l.serial = ++last_link_;
+        l.established = l.rogue = l.left = true;
+        l.id = broker_.accept(clock());
+        mqtt::Connect packet;
+        packet.flags = 0;
+        packet.client_id = a.id;
+        uint8_t buffer[64];
+        const mqtt::Encoded out = mqtt::encode(packet, buffer);
+        push(l.up, reinterpret_cast<const char*>(buffer), out.size);
+        l.up.last += random_.below(50);
+        push_end(l.up);
+    }
+
+    void heal() {
+        healed_ = true;
+        broker_down_until_ = 0;
+        short_reads_ = short_writes_ = false;
+        latency_ = std::min<uint64_t>(latency_, 20);
+        for (auto& l : links_) {
+            l->up.stalled_until = l->down.stalled_until = 0;
+            // Nobody would ever notice, or not in the time that we grant.
+            const uint16_t keep_alive = actors_[l->owner]->options.keep_alive;
+            if (l->blind && !l->left && (keep_alive == 0 || keep_alive > 60)) l->lost = true;
+            // Without traffic the broker would not, and queue for a dead link; here its system does.
+            const bool ends = !l->up.chunks.empty() && l->up.chunks.back().end;
+            if (l->established && !l->gone && l->up.dead && !ends && l->down.stuck_since == never)
+                l->down.stuck_since = now_ + random_.between(1000, 30000);
+        }
+        for (auto& a : actors_) {
+            a->style = 0;
+            a->asleep_until = 0;
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ application
+
+    void act(Actor& a) {
+        if (a.next_action <= now_) a.next_action = now_ + random_.between(1, action_gap_ * 2);
+        if (random_.chance(3)) a.style = static_cast<int>(random_.below(3));
+        if (a.style == 1 && a.eager_at < now_) a.eager_at = now_;
+        if (!a.started) {
+            if (random_.chance(60)) start(a);
+            return;
+        }
+        if (a.subscribe_due && random_.chance(70)) subscribe_stable(a);
+        if (!a.held.empty() && random_.chance(50)) acknowledge(a, random_.below(a.held.size()));
+        const uint64_t kind = random_.below(100);
+        if (kind < 60) {
+            publish(a);
+        } else if (kind < 70) {
+            if (streams_) begin_stream(a);
+        } else if (kind < 76) {
+            subscribe_some(a);
+        } else if (kind < 80) {
+            unsubscribe_some(a);
+        } else if (kind < 83) {
+            tell(a, "flush()");
+            a.client->flush();
+        } else if (kind < 86) {
+            if (random_.chance(40)) stop(a);
+        } else if (kind < 95) {
+            feed_stream(a);
+        }
+    }
+
+    // In the second half: what an application does that wants to end its work.
+    void tidy(Actor& a) {
+        if (!a.started && !parting_) start(a);
+        if (a.subscribe_due && a.started) subscribe_stable(a);
+        if (a.held.empty()) return;
+        if (random_.chance(50))   // the last one first
+            for (size_t i = a.held.size(); i-- != 0;) acknowledge(a, i);
+        while (!a.held.empty()) acknowledge(a, 0);
+        check(a.held.empty(), "an open message cannot be acknowledged", a);
+    }
+
+    void start(Actor& a) {
+        if (a.stopping) return;
+        // Connections are not ordered among themselves: a CONNECT of before could still take over the new one.
+        if (profile_ == Profile::calm)
+            for (auto& l : links_)
+                if (l->owner == a.index) return;
+        vary_options(a);
+        const mqtt::Result result = a.client->connect(a.options);
+        tell(a, "connect(%s, in flight %u): %s", a.options.clean_session ? "clean" : "kept", a.options.in_flight_maximum, mqtt::to_string(result.error));
+        check(result.ok(), "connect() failed", a, static_cast<uint64_t>(result.error));
+        a.started = true;
+    }
+    void stop(Actor& a) {
+        const bool graceful = random_.chance(60);
+        const mqtt::Result result = graceful ? a.client->disconnect() : a.client->abort();
+        tell(a, "%s: %s", graceful ? "disconnect()" : "abort()", mqtt::to_string(result.error));
+        if (result.error == mqtt::Error::publish_in_progress || result.error == mqtt::Error::no_space) {
+            check(graceful, "abort() failed", a);
+            return;
+        }
+        if (a.stopping) return;
+        check(result.ok(), "disconnect() failed", a, static_cast<uint64_t>(result.error));
+        a.stopping = true;
+        ++a.stops;
+        if (graceful) ++coverage.graceful;
+    }
+
+    static std::string payload_of(size_t publisher, uint32_t sequence, int qos, size_t size) {
+        std::string payload(size, '\0');
+        payload[0] = static_cast<char>(publisher);
+        payload[1] = static_cast<char>(sequence >> 8);
+        payload[2] = static_cast<char>(sequence);
+        payload[3] = static_cast<char>(qos);
+        for (size_t i = 4; i < size; ++i) payload[i] = static_cast<char>(sequence * 31 + i * 7 + (i >> 8) + publisher);
+        return payload;
+    }
+    std::string some_topic(const Actor& a) {
+        std::string topic = "t/" + std::to_string(a.index) + "/" + std::to_string(random_.below(2));
+        if (long_topics_ && random_.chance(30)) topic += "/" + std::string(random_.between(1, 60), 'x');
+        return topic;
+    }
+    size_t some_size(const Actor& a) {
+        if (big_messages_ && random_.chance(20)) return random_.between(4, a.tx.size());
+        return random_.between(4, 40);
+    }
+    size_t publishes_outstanding(const Actor& a) const {
+        size_t count = 0;
+        for (const auto& entry : a.outstanding) count += entry.second.what == What::publish ? 1 : 0;
+        return count;
+    }
+    Message make_message(const Actor& a, int qos, size_t size) {
+        Message m;
+        m.publisher = a.index;
+        m.sequence = static_cast<uint32_t>(a.messages.size() + 1);
+        m.qos = qos;
+        m.topic = some_topic(a);
+        m.payload = payload_of(a.index, m.sequence, qos, size);
+        return m;
+    }
+    // An id that is given out is free, and new operations get the next ones.
+    void accepted(Actor& a, const mqtt::Result& result, Operation operation) {
+        check(result.packet_id != 0, "accepted without a packet id", a);
+        check(a.outstanding.count(result.packet_id) == 0, "a packet id that is in use was given again", a, result.packet_id);
+        a.outstanding.emplace(result.packet_id, std::move(operation));
+    }
+    // Whether it may be refused like this. True: accepted.
+    bool judge(Actor& a, const mqtt::Result& result) {
+        switch (result.error) {
+        case mqtt::Error::ok: return true;
+        case mqtt::Error::no_space: ++coverage.no_space; break;
+        case mqtt::Error::receive_maximum_reached:
+            check(a.connected && publishes_outstanding(a) >= a.options.in_flight_maximum, "receive_maximum_reached too early", a);
+            break;
+        case mqtt::Error::not_started: check(!a.started || a.stopping, "not_started, but it is", a); break;
+        case mqtt::Error::packet_too_large: break;
+        default: fail(a.id + ": refused with " + mqtt::to_string(result.error));
+        }
+        check(result.packet_id == 0, "refused, but with a packet id", a);
+        return false;
+    }
+
+    void publish(Actor& a) {
+        if (budget_ == 0) return;
+        const int qos = static_cast<int>(random_.below(static_cast<uint64_t>(max_qos_) + 1));
+        Message m = make_message(a, qos, some_size(a));
+        const mqtt::Result result = a.client->publish(m.topic, m.payload, static_cast<mqtt::QoS>(qos));
+        tell(a, "publish %u, %s, QoS %d, %zu bytes: %s, id %u", m.sequence, m.topic.c_str(), qos, m.payload.size(), mqtt::to_string(result.error), result.packet_id);
+        if (!judge(a, result)) return;
+        --budget_;
+        ++coverage.messages;
+        a.messages.push_back(std::move(m));
+        Operation operation;
+        operation.message = &a.messages.back();
+        if (qos != 0) accepted(a, result, std::move(operation));
+    }
+
+    void begin_stream(Actor& a) {
+        if (budget_ == 0 || a.stream != nullptr) return;
+        const int qos = static_cast<int>(random_.below(static_cast<uint64_t>(max_qos_) + 1));
+        Message m = make_message(a, qos, random_.between(4, random_.chance(20) ? 6000 : 400));
+        m.stream = true;
+        const mqtt::Result result = a.client->begin_publish(m.topic, static_cast<uint32_t>(m.payload.size()), static_cast<mqtt::QoS>(qos));
+        tell(a, "begin_publish %u, QoS %d, %zu bytes: %s, id %u", m.sequence, qos, m.payload.size(), mqtt::to_string(result.error), result.packet_id);
+        if (result.error == mqtt::Error::not_connected) return check(!a.connected || a.stopping, "not_connected, but it is", a);
+        if (result.error == mqtt::Error::publish_in_progress) return;
+        if (!judge(a, result)) return;
+        --budget_;
+        ++coverage.streams;
+        a.messages.push_back(std::move(m));
+        a.stream = &a.messages.back();
+        a.stream_at = 0;
+        a.stream_open = true;
+        a.stream_id = result.packet_id;
+        Operation operation;
+        operation.message = a.stream;
+        if (qos != 0) accepted(a, result, std::move(operation));
+        if (random_.chance(70)) feed_stream(a);
+    }
+    // As far as it goes. What is not taken waits for the next time the client is polled.
+    void feed_stream(Actor& a) {
+        while (a.stream != nullptr && a.stream_open) {
+            const std::string& payload = a.stream->payload;
+            const size_t left = payload.size() - a.stream_at;
+            const size_t n = random_.chance(40) ? left : random_.between(1, left);
+            const mqtt::Written written = a.client->write_payload(std::string_view(payload).substr(a.stream_at, n));
+            if (written.error == mqtt::Error::not_connected) return;   // an event will tell
+            check(written.error == mqtt::Error::ok, "write_payload() failed", a, static_cast<uint64_t>(written.error));
+            check(written.size <= n, "write_payload() took more than there was", a);
+            a.stream_at += written.size;
+            if (a.stream_at == payload.size()) {
+                a.stream_open = false;
+                if (a.stream->qos == 0) a.stream = nullptr;
+                return;
+            }
+            if (written.size < n) return;
+        }
+    }
+
+    void subscribe_stable(Actor& a) {
+        Operation operation;
+        operation.what = What::subscribe;
+        operation.filters = a.stable;
+        operation.stable = true;
+        if (subscribe(a, std::move(operation))) a.subscribe_due = false;
+    }
+    void subscribe_some(Actor& a) {
+        Operation operation;
+        operation.what = What::subscribe;
+        for (uint64_t n = random_.between(1, 3); n != 0; --n) {
+            // Not one of the stable ones: those keep their QoS.
+            std::string filter = random_.chance(20) ? "no/way" : "t/" + std::to_string(random_.below(4)) + "/0";
+            bool own = true;
+            for (const auto& s : a.stable) own = own && s.first != filter;
+            if (own) operation.filters.emplace_back(filter, static_cast<int>(random_.below(3)));
+        }
+        if (operation.filters.empty()) return;
+        for (auto& f : operation.filters) f.second = std::min(f.second, max_qos_);
+        (void)subscribe(a, std::move(operation));
+    }
+    bool subscribe(Actor& a, Operation operation) {
+        std::vector<mqtt::Subscription> list;
+        for (const auto& f : operation.filters) list.push_back({f.first, static_cast<mqtt::QoS>(f.second)});
+        const mqtt::Result result = a.client->subscribe(list.data(), list.size());
+        tell(a, "subscribe to %zu: %s, id %u", list.size(), mqtt::to_string(result.error), result.packet_id);
+        if (!judge(a, result)) return false;
+        accepted(a, result, std::move(operation));
+        return true;
+    }
+    void unsubscribe_some(Actor& a) {
+        Operation operation;
+        operation.what = What::unsubscribe;
+        const std::string filter = "t/" + std::to_string(random_.below(4)) + "/0";
+        operation.filters.emplace_back(filter, 0);
+        const mqtt::Result result = a.client->unsubscribe(filter);
+        tell(a, "unsubscribe: %s, id %u", mqtt::to_string(result.error), result.packet_id);
+        if (judge(a, result)) accepted(a, result, std::move(operation));
+    }
+
+    void acknowledge(Actor& a, size_t i) {
+        Held& held = a.held[i];
+        if (held.acknowledged) return;
+        const mqtt::Result result = a.client->acknowledge(held.packet_id);
+        tell(a, "acknowledge %u: %s", held.packet_id, mqtt::to_string(result.error));
+        check(result.ok(), "acknowledge() of an open message failed", a, held.packet_id);
+        held.acknowledged = true;
+        if (a.link != nullptr) {
+            const auto found = a.link->received.find(held.packet_id);
+            if (found != a.link->received.end()) found->second.handled = true;
+        }
+        ++a.deliveries[{held.publisher, held.sequence}].taken;
+        // Answers go out in the order of the messages: what is behind an open one takes its place until then.
+        while (!a.held.empty() && a.held.front().acknowledged) a.held.pop_front();
+    }
+
+    // ------------------------------------------------------------------------------------------------------ events
+
+    Operation& operation_of(Actor& a, const mqtt::Event& event, const char* text) {
+        const auto found = a.outstanding.find(event.packet_id);
+        check(found != a.outstanding.end(), text, a, event.packet_id);
+        return found->second;
+    }
+
+    void handle(Actor& a, const mqtt::Event& event) {
+        using mqtt::Event;
+        if (trace_ && event.kind != Event::received) {
+            static const char* const names[] = {"none", "connected", "disconnected", "received", "acknowledged", "subscribed", "unsubscribed",
+                                                "dropped", "resend_payload", "skipped", "pubrec", "pubrel", "pingresp"};
+            tell(a, "<- %s, id %u%s%s", names[event.kind], event.packet_id, event.kind == Event::disconnected ? ", " : "",
+                 event.kind == Event::disconnected ? mqtt::to_string(event.error) : event.kind == Event::connected && event.session_present ? ", present" : "");
+        }
+        switch (event.kind) {
+        case Event::none: break;
+        case Event::connected: return on_connected(a, event);
+        case Event::disconnected: return on_disconnected(a, event);
+        case Event::received: return on_received(a, event.message);
+        case Event::acknowledged: {
+            Operation& o = operation_of(a, event, "acknowledged what is not outstanding");
+            check(o.what == What::publish, "acknowledged what is no message", a, event.packet_id);
+            check(o.message->qos == 1 || o.pubrec != 0, "acknowledged without PUBREC", a, event.packet_id);
+            check(!o.message->acknowledged && !o.message->dropped, "acknowledged twice", a);
+            check(o.message->arrivals != 0, "acknowledged, but the broker has not seen it", a, event.packet_id);
+            o.message->acknowledged = true;
+            return ended(a, event.packet_id);
+        }
+        case Event::pubrec: {
+            Operation& o = operation_of(a, event, "pubrec for what is not outstanding");
+            check(o.what == What::publish && o.message->qos == 2 && o.pubrec == 0, "pubrec out of place", a, event.packet_id);
+            o.pubrec = ++serial_;
+            return;
+        }
+        case Event::subscribed: {
+            Operation& o = operation_of(a, event, "subscribed for what is not outstanding");
+            check(o.what == What::subscribe, "subscribed out of place", a, event.packet_id);
+            check(event.reason_codes.size() == o.filters.size(), "as many codes as filters", a);
+            for (size_t i = 0; i < o.filters.size(); ++i)
+                check(event.reason_codes[i] == (refused_filter(o.filters[i].first) ? 0x80 : o.filters[i].second), "codes in the order of filters", a, i);
+            if (o.stable && a.stable_since == never) a.stable_since = ++serial_;
+            return ended(a, event.packet_id);
+        }
+        case Event::unsubscribed: {
+            const Operation& o = operation_of(a, event, "unsubscribed for what is not outstanding");
+            check(o.what == What::unsubscribe, "unsubscribed out of place", a, event.packet_id);
+            return ended(a, event.packet_id);
+        }
+        case Event::dropped: {
+            Operation& o = operation_of(a, event, "dropped what is not outstanding");
+            check(a.may_drop, "dropped, although the session was kept", a, event.packet_id);
+            check(o.sent_on != 0 || o.written_on != 0 || !a.leftovers.empty(), "dropped what was never sent", a, event.packet_id);
+            ++coverage.dropped;
+            if (o.message != nullptr) o.message->dropped = true;
+            if (o.stable) a.subscribe_due = true;
+            return ended(a, event.packet_id);
+        }
+        case Event::resend_payload:
+            check(a.stream != nullptr && a.stream_id == event.packet_id, "resend_payload for what is not streamed", a, event.packet_id);
+            check(!a.stream_open, "resend_payload, and it is still open", a);
+            (void)operation_of(a, event, "resend_payload for what is not outstanding");
+            a.stream_open = true;
+            a.stream_at = 0;
+            ++coverage.streams_resent;
+            return;
+        case Event::skipped: return on_skipped(a, event.message);
+        case Event::pubrel:
+        case Event::pingresp: break;
+        }
+    }
+    void ended(Actor& a, uint16_t packet_id) {
+        if (a.stream != nullptr && a.stream_id == packet_id && a.stream->qos != 0) {
+            a.stream = nullptr;
+            a.stream_open = false;
+        }
+        a.outstanding.erase(packet_id);
+    }
+
+    void on_connected(Actor& a, const mqtt::Event& event) {
+        check(a.started && !a.connected && a.link != nullptr, "connected out of place", a);
+        Link& l = *a.link;
+        check(l.connack_seen && l.present == event.session_present, "session_present is not what the broker said", a);
+        a.connected = true;
+        // A broker that lost a session and whose CONNACK that says so is lost, too, has a new one the next time: nobody can
+        // tell. It is the protocol's hole, not the client's - unless the client knew that its session was a clean one.
+        const bool doubtful = a.session_clean && !a.confirmed_clean;   // was our CONNECT with clean_session seen?
+        if (event.session_present && a.session != 0 && !a.confirmed_clean && (doubtful || a.session != l.session)) {
+            tell(a, "unaware of a lost session");
+            ++coverage.unaware;
+            a.unaware = true;
+            for (auto& entry : a.outstanding)
+                if (entry.second.message != nullptr) entry.second.message->exempt = true;
+        }
+        a.may_drop = !event.session_present || a.session_clean || a.drops_left;
+        a.drops_left = false;
+        a.link_serial = l.serial;
+        l.anew = !event.session_present || a.confirmed_clean;
+        a.session = l.session;
+        a.session_clean = a.confirmed_clean = a.options.clean_session;
+        if (a.may_drop && !parting_) {
+            a.stable_since = never;
+            bool asked = false;
+            for (const auto& entry : a.outstanding) asked = asked || (entry.second.stable && entry.second.written_on == 0);
+            if (!asked) a.subscribe_due = true;
+        }
+    }
+    void on_disconnected(Actor& a, const mqtt::Event& event) {
+        check(a.started, "disconnected without connect()", a);
+        if (a.connected && a.may_drop)
+            for (const auto& entry : a.outstanding)
+                a.drops_left = a.drops_left || (entry.second.sent_on != 0 && entry.second.sent_on != a.link_serial && entry.second.released_on != a.link_serial);
+        a.connected = false;
+        a.held.clear();
+        a.partial = false;
+        if (a.options.clean_session) a.session_clean = true;   // an attempt at one is enough to forget the old one
+        a.last_error = event.error;
+        ++a.disconnects;
+        if (a.stream != nullptr) {
+            a.stream_open = false;
+            if (a.stream->qos == 0) a.stream = nullptr;
+        }
+        if (event.error == mqtt::Error::ok) check(a.stopping, "disconnected by nobody", a);
+        if (fault(event.error) == mqtt::Fault::server) fail(a.id + ": the broker was blamed: " + mqtt::to_string(event.error));
+        if (profile_ == Profile::calm && event.error != mqtt::Error::ok) fail(a.id + ": lost without a fault: " + mqtt::to_string(event.error));
+        if (a.stopping || a.options.reconnect_max_ms == 0) a.started = false;
+        a.stopping = false;
+    }
+
+    void on_skipped(Actor& a, const mqtt::Message& message) {
+        ++coverage.skipped;
+        if (message.qos == mqtt::QoS::at_most_once) return;
+        check(a.link != nullptr, "skipped without a connection", a);
+        const auto found = a.link->received.find(message.packet_id);
+        check(found != a.link->received.end(), "skipped what was not sent", a, message.packet_id);
+        Arrival& r = found->second;
+        const Message& m = actors_[r.publisher]->messages[r.sequence - 1];
+        check(message.total == m.payload.size(), "skipped with a wrong size", a);
+        check(m.topic.size() + 8 >= a.rx.size(), "skipped what would have fitted", a, m.topic.size());
+        r.handled = true;
+        Delivery& d = a.deliveries[{r.publisher, r.sequence}];
+        ++d.count;
+    }
+
+    void on_received(Actor& a, const mqtt::Message& message) {
+        check(a.connected, "received without a connection", a);
+        if (trace_) tell(a, "<- received %.*s, id %u, QoS %d, %u + %zu of %u", static_cast<int>(message.topic.size()), message.topic.data(),
+                         message.packet_id, static_cast<int>(message.qos), message.offset, message.payload.size(), message.total);
+        const std::string piece(message.payload.text());
+        if (message.offset != 0) check(a.partial, "a piece without the first one", a);
+        if (a.partial) {
+            check(message.offset == a.partial_payload.size(), "a piece out of place", a, message.offset);
+            check(message.topic == a.partial_topic && message.total == a.partial_total && message.packet_id == a.partial_id, "a piece of something else", a);
+        }
+        if (!message.complete() && !a.partial) {
+            check(message.total + message.topic.size() + 4 > a.rx.size() - std::min<size_t>(a.rx.size(), 5), "in pieces, but it fits", a);
+            a.partial = true;
+            a.partial_topic = std::string(message.topic);
+            a.partial_payload.clear();
+            a.partial_total = message.total;
+            a.partial_id = message.packet_id;
+        }
+        if (a.partial) {
+            ++coverage.pieces;
+            a.partial_payload += piece;
+        }
+        if (!message.complete()) return check(!piece.empty(), "an empty piece", a);
+        const std::string payload = a.partial ? a.partial_payload : piece;
+        a.partial = false;
+        if (!ours(message.topic)) {
+            check(message.topic == "m" || payload == "gone", "a will is intact", a);
+            return hold_or_handle(a, message, ~size_t{0}, 0);
+        }
+        const Message& m = identify(payload, message.topic);
+        const int qos = static_cast<int>(message.qos);
+        check(qos <= m.qos, "a higher QoS than it was published with", a);
+        Delivery& d = a.deliveries[{m.publisher, m.sequence}];
+        if (d.count != 0) ++coverage.repeated_to_client;
+        if (qos == 0 && m.qos != 1 && !m.exempt) check(d.count == 0, "QoS 0 twice", a, m.sequence);
+        if (qos == 2 && !a.unaware && !m.exempt) {
+            if (a.options.manual_ack)
+                check(d.taken == 0, "QoS 2 again, and it was acknowledged", a, m.sequence);
+            else
+                check(d.count == 0, "QoS 2 twice", a, m.sequence);
+        }
+        if (d.count++ == 0) {   // [MQTT-4.6.0-6]
+            uint32_t& last = a.last_first[{m.publisher, m.topic, m.qos, qos}];
+            // Sent again, QoS 1 may come for the first time to a client that was away, or had not subscribed, before.
+            const bool late = m.qos == 1 && (qos == 0 || m.arrived < a.stable_since || stable_qos(a, m) == 0);
+            check(last < m.sequence || m.exempt || a.unaware || late, "out of order", a, m.sequence);
+            last = m.sequence;
+        }
+        hold_or_handle(a, message, m.publisher, m.sequence);
+    }
+    void hold_or_handle(Actor& a, const mqtt::Message& message, size_t publisher, uint32_t sequence) {
+        if (message.qos == mqtt::QoS::at_most_once) return;
+        const auto found = a.link->received.find(message.packet_id);
+        check(found != a.link->received.end(), "received what was not sent", a, message.packet_id);
+        Arrival& r = found->second;
+        check(r.publisher == publisher && r.sequence == sequence && r.qos == static_cast<int>(message.qos), "received under another packet id", a, message.packet_id);
+        if (a.options.manual_ack) {
+            a.held.push_back({message.packet_id, static_cast<int>(message.qos), publisher, sequence, false});
+            check(a.held.size() <= a.receive_maximum, "more open messages than receive_maximum", a, a.held.size());
+            return;
+        }
+        r.handled = true;
+        r.polls = a.polls;
+        ++a.deliveries[{publisher, sequence}].taken;
+    }
+
+    // With which QoS it comes by the subscriptions that last.
+    static int stable_qos(const Actor& a, const Message& m) {
+        int granted = 0;
+        for (const auto& f : a.stable)
+            if (mqtt::matches(f.first, m.topic)) granted = std::max(granted, f.second);
+        return granted;
+    }
+    // Wills, and what check_memory() sends, are not followed.
+    static bool ours(std::string_view topic) { return topic.substr(0, 2) == "t/"; }
+    const Message& identify(const std::string& payload, std::string_view topic) const {
+        if (payload.size() < 4) fail("a message that nobody sent");
+        const size_t publisher = static_cast<unsigned char>(payload[0]);
+        const uint32_t sequence = static_cast<uint32_t>(static_cast<unsigned char>(payload[1]) << 8 | static_cast<unsigned char>(payload[2]));
+        if (publisher >= actors_.size() || sequence == 0 || sequence > actors_[publisher]->messages.size()) fail("a message that nobody sent");
+        const Message& m = actors_[publisher]->messages[sequence - 1];
+        if (m.payload != payload) fail("a payload is not intact: message " + std::to_string(sequence));
+        if (m.topic != topic) fail("a topic is not intact: message " + std::to_string(sequence));
+        return m;
+    }
+
+    // ------------------------------------------------------------------------------------------------------ observers
+
+    template <class On> void split(std::string& part, const char* data, size_t size, On on) {
+        part.append(data, size);
+        size_t at = 0;
+        while (at < part.size()) {
+            mqtt::FixedHeader header;
+            const uint8_t* const p = reinterpret_cast<const uint8_t*>(part.data()) + at;
+            if (mqtt::read_fixed_header(p, part.size() - at, header) != mqtt::Error::ok) {
+                std::string bytes;
+                for (size_t i = at; i < std::min(part.size(), at + 24); ++i) bytes += ' ' + std::to_string(static_cast<unsigned char>(part[i]));
+                fail("the wire: a malformed fixed header:" + bytes);
+            }
+            if (header.size == 0 || part.size() - at < header.packet_size()) break;
+            on(header.first_byte, mqtt::Bytes(p + header.size, header.remaining_length), mqtt::Bytes(p, header.packet_size()));
+            at += header.packet_size();
+        }
+        part.erase(0, at);
+    }
+
+    void observe_down(Link& l, const std::string& out) {
+        split(l.down_part, out.data(), out.size(), [&](uint8_t first, mqtt::Bytes body, mqtt::Bytes) {
+            switch (static_cast<mqtt::PacketType>(first >> 4)) {
+            case mqtt::PacketType::connack:
+                l.connack_seen = true;
+                l.present = body[0] != 0;
+                if (body[1] == 0 && body[0] == 0) actors_[l.owner]->broker_session = ++serial_;
+                l.session = actors_[l.owner]->broker_session;
+                break;
+            case mqtt::PacketType::publish: {
+                mqtt::Publish packet;
+                if (mqtt::decode_body(first, body, packet) != mqtt::Error::ok) fail("the broker sent a malformed PUBLISH");
+                if (packet.qos == mqtt::QoS::at_most_once) break;
+                Arrival& r = l.received[packet.packet_id] = Arrival{};
+                r.qos = static_cast<int>(packet.qos);
+                r.serial = ++l.arrivals;
+                if (!ours(packet.topic)) {
+                    r.publisher = ~size_t{0};
+                    break;
+                }
+                const Message& m = identify(std::string(packet.payload.text()), packet.topic);
+                r.publisher = m.publisher;
+                r.sequence = m.sequence;
+                break;
+            }
+            case mqtt::PacketType::pubrel: ++l.pubrels[mqtt::load_u16(body.data())]; break;
+            default: break;
+            }
+        });
+    }
+
+    void observe_up(Link& l, const uint8_t* data, size_t size) {
+        split(l.up_part, reinterpret_cast<const char*>(data), size,
+              [&](uint8_t first, mqtt::Bytes body, mqtt::Bytes packet) { on_wire(l, first, body, packet); });
+    }
+
+    void on_wire(Link& l, uint8_t first, mqtt::Bytes body, mqtt::Bytes whole) {
+        using mqtt::PacketType;
+        Actor& a = *actors_[l.owner];
+        const PacketType type = static_cast<PacketType>(first >> 4);
+        if (trace_) {
+            static const char* const names[] = {"?", "CONNECT", "?", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBSCRIBE", "?", "UNSUBSCRIBE", "?", "PINGREQ", "?", "DISCONNECT", "?"};
+            tell(a, "          wire %llu: %s%s%s, %zu bytes", static_cast<unsigned long long>(l.serial), names[first >> 4],
+                 type == PacketType::publish && (first & 8) != 0 ? " DUP" : "", id_text(type, first, body).c_str(), whole.size());
+        }
+        check(!l.disconnect_seen, "wire: a packet behind DISCONNECT", a);
+        check(l.connect_seen == (type != PacketType::connect), "wire: CONNECT first, and once", a);
+        if (type != PacketType::connect) check(l.connack_seen, "wire: a packet before CONNACK", a);
+        switch (type) {
+        case PacketType::connect: {
+            mqtt::Connect packet;
+            check(mqtt::decode_body(first, body, packet) == mqtt::Error::ok, "wire: malformed CONNECT", a);
+            check(packet.client_id == a.id && ((packet.flags & 2) != 0) == a.options.clean_session && packet.keep_alive == a.options.keep_alive, "wire: CONNECT as asked", a);
+            l.connect_seen = true;
+            if (a.options.clean_session) a.session_clean = true;   // the server may have forgotten the old one from here on
+            break;
+        }
+        case PacketType::publish: return publish_on_wire(l, a, first, body, whole);
+        case PacketType::pubrel: {
+            const uint16_t id = mqtt::load_u16(body.data());
+            const auto found = a.outstanding.find(id);
+            check(found != a.outstanding.end(), "wire: PUBREL for nothing", a, id);
+            Operation& o = found->second;
+            check(o.what == What::publish && o.message->qos == 2 && o.pubrec != 0, "wire: PUBREL without PUBREC", a, id);
+            check(o.released_on != l.serial, "wire: PUBREL twice on one connection", a, id);
+            if (o.released_on != 0) ++coverage.resent_pubrels;
+            check(o.pubrec > l.last_pubrel, "wire: PUBREL not in the order of PUBREC [MQTT-4.6.0-4]", a, id);
+            l.last_pubrel = o.pubrec;
+            o.released_on = l.serial;
+            break;
+        }
+        case PacketType::subscribe:
+        case PacketType::unsubscribe: {
+            mqtt::Subscribe packet;
+            check(mqtt::decode_body(first, body, packet) == mqtt::Error::ok, "wire: malformed SUBSCRIBE", a);
+            const auto found = a.outstanding.find(packet.packet_id);
+            check(found != a.outstanding.end(), "wire: SUBSCRIBE or UNSUBSCRIBE for nothing", a, packet.packet_id);
+            Operation& o = found->second;
+            check(o.what == (type == PacketType::subscribe ? What::subscribe : What::unsubscribe), "wire: another operation under this packet id", a, packet.packet_id);
+            check(o.sent_on != l.serial, "wire: SUBSCRIBE twice on one connection", a, packet.packet_id);
+            size_t i = 0;
+            mqtt::Subscription s;
+            for (mqtt::Subscriptions rest = packet.filters; rest.next(s); ++i)
+                check(i < o.filters.size() && s.filter == o.filters[i].first, "wire: filters are intact", a);
+            check(i == o.filters.size(), "wire: all filters", a);
+            o.sent_on = o.written_on = l.serial;
+            break;
+        }
+        case PacketType::puback:
+        case PacketType::pubrec: {
+            const uint16_t id = mqtt::load_u16(body.data());
+            const auto found = l.received.find(id);
+            check(found != l.received.end(), "wire: PUBACK or PUBREC for nothing", a, id);
+            Arrival& r = found->second;
+            check(r.qos == (type == PacketType::puback ? 1 : 2), "wire: an answer of the wrong kind", a, id);
+            check(!r.answered, "wire: answered twice", a, id);
+            r.answered = true;
+            uint64_t& last = type == PacketType::puback ? l.last_puback : l.last_pubrec;
+            check(r.serial > last, type == PacketType::puback ? "wire: PUBACK out of order [MQTT-4.6.0-2]" : "wire: PUBREC out of order [MQTT-4.6.0-3]", a, id);
+            last = r.serial;
+            const bool before = r.qos == 2 && taken(a, r);
+            check((r.handled && a.polls > r.polls) || before || a.unaware, "wire: answered before the application had it", a, id);
+            break;
+        }
+        case PacketType::pubcomp: {
+            int& due = l.pubrels[mqtt::load_u16(body.data())];
+            check(due-- > 0, "wire: PUBCOMP for nothing", a, mqtt::load_u16(body.data()));
+            break;
+        }
+        case PacketType::pingreq: check(a.options.keep_alive != 0, "wire: PINGREQ, but no keep-alive", a); break;
+        case PacketType::disconnect:
+            check(a.stopping, "wire: DISCONNECT that nobody asked for", a);
+            l.disconnect_seen = true;
+            break;
+        default: fail(a.id + ": wire: a packet that only servers send");
+        }
+    }
+    static std::string id_text(mqtt::PacketType type, uint8_t first, mqtt::Bytes body) {
+        using mqtt::PacketType;
+        if (type == PacketType::connect || body.empty()) return "";
+        size_t at = 0;
+        if (type == PacketType::publish) {
+            if ((first & 6) == 0) return " QoS 0";
+            at = 2U + mqtt::load_u16(body.data());
+        }
+        return " id " + std::to_string(mqtt::load_u16(body.data() + at));
+    }
+    bool taken(Actor& a, const Arrival& r) {
+        if (r.publisher >= actors_.size()) return true;   // a will: not followed over connections
+        const auto found = a.deliveries.find({r.publisher, r.sequence});
+        return found != a.deliveries.end() && (found->second.taken != 0 || (found->second.count != 0 && !a.options.manual_ack) || skippable(a, r));
+    }
+    bool skippable(const Actor& a, const Arrival& r) const {
+        return actors_[r.publisher]->messages[r.sequence - 1].topic.size() + 8 >= a.rx.size();
+    }
+
+    void publish_on_wire(Link& l, Actor& a, uint8_t first, mqtt::Bytes body, mqtt::Bytes whole) {
+        mqtt::Publish packet;
+        check(mqtt::decode_body(first, body, packet) == mqtt::Error::ok, "wire: malformed PUBLISH", a);
+        if (!ours(packet.topic)) return;
+        const Message& found_message = identify(std::string(packet.payload.text()), packet.topic);
+        check(found_message.publisher == a.index, "wire: somebody else's message", a);
+        Message& m = a.messages[found_message.sequence - 1];
+        check(m.qos == static_cast<int>(packet.qos), "wire: QoS as asked", a, m.sequence);
+        if (m.qos == 0) {
+            check(m.written_on == 0, "wire: QoS 0 twice", a, m.sequence);
+            m.written_on = l.serial;
+            return;
+        }
+        const auto found = a.outstanding.find(packet.packet_id);
+        check(found != a.outstanding.end(), "wire: PUBLISH for nothing", a, packet.packet_id);
+        Operation& o = found->second;
+        check(o.message == &m, "wire: another message under this packet id", a, packet.packet_id);
+        check(o.pubrec == 0, "wire: PUBLISH after PUBREC [MQTT-4.3.3-1]", a, packet.packet_id);
+        check(o.sent_on != l.serial, "wire: PUBLISH twice on one connection", a, packet.packet_id);
+        if (m.written_on != 0) {
+            check(packet.duplicate, "wire: sent again without DUP [MQTT-3.3.1-1]", a, packet.packet_id);
+            ++coverage.resent_publishes;
+        } else if (packet.duplicate) {
+            bool half = false;
+            for (const std::string& part : a.leftovers)
+                half = half || (part.size() <= whole.size() && memcmp(part.data() + 1, whole.data() + 1, part.size() - 1) == 0);
+            check(half, "wire: DUP, and it was never sent", a, packet.packet_id);
+        }
+        check(!l.anew || !packet.duplicate, "wire: sent again in a new session", a, packet.packet_id);
+        check(m.sequence > l.last_publish, "wire: PUBLISH not in the original order [MQTT-4.6.0-1]", a, packet.packet_id);
+        l.last_publish = m.sequence;
+        size_t in_flight = 0;
+        for (const auto& entry : a.outstanding) {
+            const Operation& other = entry.second;
+            if (other.what == What::publish && (other.sent_on == l.serial || other.released_on == l.serial)) ++in_flight;
+        }
+        check(in_flight < a.options.in_flight_maximum, "wire: more in flight than in_flight_maximum", a, in_flight);
+        if (publishes_outstanding(a) > a.options.in_flight_maximum) ++coverage.waited_at_gate;
+        o.sent_on = m.written_on = l.serial;
+        o.written_on = l.serial;
+    }
+
+    // What the broker took for new.
+    void read_log() {
+        for (const Broker::LoggedPublish& entry : broker_.log()) {
+            if (!ours(entry.topic)) continue;
+            const Message& found = identify(entry.payload, entry.topic);
+            Actor& a = *actors_[found.publisher];
+            Message& m = a.messages[found.sequence - 1];
+            check(entry.client_id == a.id && static_cast<int>(entry.qos) == m.qos, "the broker has it from somebody else", a);
+            if (m.arrivals++ == 0) {
+                m.arrived = ++serial_;
+                uint32_t& last = a.last_at_broker[{m.topic, m.qos}];
+                check(last < m.sequence, "the broker has it out of order", a, m.sequence);
+                last = std::max(last, m.sequence);
+                if (m.qos == 0) continue;
+                check(a.last_kept_at_broker < m.sequence, "the broker has messages of QoS 1 and 2 out of order", a, m.sequence);
+                a.last_kept_at_broker = m.sequence;
+            } else {
+                ++coverage.repeated_at_broker;
+                check(m.qos == 1 || m.exempt, "the broker has it twice", a, m.sequence);
+                check(profile_ != Profile::calm || a.stops != 0, "sent twice without a fault", a, m.sequence);
+            }
+        }
+        broker_.clear_log();
+    }
+
+    // ------------------------------------------------------------------------------------------------------ the end
+
+    bool at_rest() {
+        for (auto& a : actors_)
+            if (!a->connected || a->stopping || !a->outstanding.empty() || !a->held.empty() || a->subscribe_due || a->stream != nullptr ||
+                a->client->wants_write() || a->client->idle_ms() == 0)
+                return false;
+        for (auto& l : links_)
+            if (l->left || l->lost || l->up.dead || l->down.dead || !l->arrived.empty() || !l->up.chunks.empty() || !l->down.chunks.empty()) return false;
+        for (auto& a : actors_) {
+            const auto session = broker_.session(a->id);
+            if (!session || session->queued != 0 || session->in_flight != 0) return false;
+            if (session->received != 0 && !a->unaware) return false;   // else those that the client gave up
+        }
+        return true;
+    }
+    std::string unrest() {
+        std::string text;
+        for (auto& a : actors_) {
+            text += "\n    " + a->id + (a->connected ? " connected" : a->started ? " not connected" : " stopped");
+            text += ", outstanding " + std::to_string(a->outstanding.size()) + ", held " + std::to_string(a->held.size());
+            text += a->stream != nullptr ? a->stream_open ? ", a stream open" : ", a stream" : "";
+            text += ", idle_ms " + std::to_string(a->client->idle_ms()) + (a->client->wants_write() ? ", wants_write" : "");
+            if (a->subscribe_due) text += ", not subscribed";
+            if (const auto s = broker_.session(a->id))
+                text += "; broker: in flight " + std::to_string(s->in_flight) + ", queued " + std::to_string(s->queued) + ", received " + std::to_string(s->received);
+        }
+        for (auto& l : links_)
+            text += "\n    link " + std::to_string(l->serial) + " of c" + std::to_string(l->owner) + (l->established ? "" : " opening") + (l->lost ? " lost" : "") +
+                    (l->left ? " left" : "") + (l->gone ? " gone" : "") + (l->blind ? " blind" : "") + ", unread " + std::to_string(l->arrived.size()) +
+                    ", up " + std::to_string(l->up.chunks.size()) + ", down " + std::to_string(l->down.chunks.size());
+        return text;
+    }
+
+    // Nothing happens any more but pings.
+    void hold() {
+        uint64_t longest = 1000;
+        for (auto& a : actors_) longest = std::max<uint64_t>(longest, a->options.keep_alive * 2500ULL);
+        longest = std::min<uint64_t>(longest, 150000);
+        const uint64_t end = now_ + longest;
+        std::vector<uint64_t> polls, disconnects;
+        for (auto& a : actors_) {
+            polls.push_back(a->polls);
+            disconnects.push_back(a->disconnects);
+        }
+        const uint64_t timeouts = broker_.statistics().timeouts;
+        while (now_ < end) step(end);
+        for (auto& a : actors_) {
+            check(a->disconnects == disconnects[a->index], "lost, and all was well", *a);
+            const uint64_t per_ping = a->options.keep_alive == 0 ? 0 : longest / (a->options.keep_alive * 500ULL) + 1;
+            check(a->polls - polls[a->index] <= 12 + per_ping * 12, "polled too often while nothing happens", *a, a->polls - polls[a->index]);
+        }
+        check(broker_.statistics().timeouts == timeouts, "the broker waited in vain for a ping");
+    }
+
+    // At rest all of the outbox is free: a message that just fits is taken.
+    void check_memory() {
+        for (auto& a : actors_) {
+            const size_t odd = (reinterpret_cast<uintptr_t>(a->tx.data()) + a->tx.size()) % mqtt::Outbox::entry_size;
+            const size_t capacity = a->tx.size() - odd - ((a->receive_maximum * 3U + 3) & ~size_t{3});
+            const size_t free = capacity - mqtt::Outbox::for_message;
+            const size_t header = free - 2 < 128 ? 2 : 3;
+            const std::string payload(free - header - 3, 'm');
+            check(a->client->publish("m", payload + "m").error == mqtt::Error::packet_too_large, "the outbox is larger than said", *a, capacity);
+            if (payload.size() + 3 < 128 && header == 3) continue;
+            const mqtt::Result result = a->client->publish("m", payload);
+            check(result.ok(), "the outbox is not empty at rest", *a, static_cast<uint64_t>(result.error));
+        }
+    }
+
+    void part() {
+        parting_ = true;
+        // The broker would not know the large messages; they were only to see whether there is room.
+        for (auto& a : actors_) {
+            const mqtt::Result result = a->client->abort();
+            check(result.ok(), "abort() at the end", *a);
+            a->stopping = true;
+        }
+        run_until_stopped();
+        // Once more, for a farewell in good order.
+        for (auto& a : actors_) {
+            a->options.clean_session = true;
+            check(a->client->connect(a->options).ok(), "connect() at the end", *a);
+            a->started = true;
+        }
+        const uint64_t limit = now_ + 60000;
+        for (bool all = false; !all && now_ < limit;) {
+            step(limit);
+            all = true;
+            for (auto& a : actors_) all = all && a->connected && !a->client->wants_write();
+        }
+        for (auto& a : actors_) {
+            check(a->connected, "not connected at the end", *a);
+            const mqtt::Result result = a->client->disconnect();
+            check(result.ok(), "disconnect() at the end", *a, static_cast<uint64_t>(result.error));
+            a->stopping = true;
+        }
+        run_until_stopped();
+        for (auto& a : actors_) check(a->last_error == mqtt::Error::ok, "a farewell in good order", *a, static_cast<uint64_t>(a->last_error));
+    }
+    void run_until_stopped() {
+        const uint64_t limit = now_ + 60000;
+        for (bool any = true; any;) {
+            any = false;
+            for (auto& a : actors_) any = any || a->started;
+            if (!any) return;
+            if (now_ >= limit) fail("not stopped in time: " + unrest());
+            step(limit);
+        }
+    }
+
+    void check_end() {
+        const BrokerStatistics& s = broker_.statistics();
+        check(s.violations == 0, "the broker saw a violation of the protocol");
+        check(s.id_conflicts == 0, "the broker saw a packet id in use");
+        for (auto& a : actors_)
+            if (a->unaware) return;
+        check(s.repeated_without_dup == 0, "the broker saw a repetition without DUP");
+        check(s.unknown_acks == 0 || profile_ != Profile::calm, "the broker saw an answer to nothing");
+        for (auto& a : actors_) {
+            for (const Message& m : a->messages) {
+                if (m.qos == 0) continue;
+                check(m.acknowledged != m.dropped, "a message that has not ended", *a, m.sequence);
+                if (m.acknowledged) check(m.arrivals >= 1, "acknowledged, but it never arrived", *a, m.sequence);
+            }
+            if (profile_ == Profile::lossy) continue;
+            // What the broker got after a subscription that lasts is with its subscribers.
+            for (auto& publisher : actors_)
+                for (const Message& m : publisher->messages) {
+                    if (m.arrived == 0 || m.arrived < a->stable_since) continue;
+                    if (std::min(stable_qos(*a, m), m.qos) == 0) continue;
+                    const auto found = a->deliveries.find({m.publisher, m.sequence});
+                    check(found != a->deliveries.end() && found->second.count != 0, "a message that never came", *a, m.sequence);
+                }
+        }
+    }
+
+    Random random_;
+    Profile profile_;
+    bool trace_;
+    Broker broker_;
+    std::vector<std::unique_ptr<Actor>> actors_;
+    std::vector<std::unique_ptr<Link>> links_;
+    uint64_t now_ = 0, base_ = 0, steps_ = 0, serial_ = 0, last_link_ = 0;
+    uint64_t latency_ = 0, action_gap_ = 0, fault_gap_ = 0, next_fault_ = 0, faults_left_ = 0;
+    uint64_t faults_min_ = 0, faults_end_ = 0, hard_end_ = 0, settle_limit_ = 0, broker_down_until_ = 0;
+    size_t window_ = 0;
+    uint64_t budget_ = 0, hours_ = 0;
+    int max_qos_ = 2;
+    bool short_writes_ = false, short_reads_ = false, long_topics_ = false, big_messages_ = false, streams_ = false;
+    bool healed_ = false, parting_ = false;
+};
+
+int SimulatedPort::open(std::string_view, uint16_t) { return simulation->port_open(owner); }
+int SimulatedPort::read(uint8_t* data, size_t size) { return simulation->port_read(owner, data, size); }
+int SimulatedPort::write(const uint8_t* data, size_t size) { return simulation->port_write(owner, data, size); }
+void SimulatedPort::close() { simulation->port_close(owner); }
+uint32_t SimulatedPort::now_ms() { return simulation->clock(); }
+uint32_t SimulatedPort::random() { return static_cast<uint32_t>(simulation->random_.next()); }
+
+}  // namespace test

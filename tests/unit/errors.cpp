@@ -1,0 +1,189 @@
+// Facts about values: errors and who is at fault, views of bytes, and what the compiler can tell.
+
+#include "mqtt.hpp"
+
+#include "../support/bytes.hpp"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <set>
+
+namespace {
+
+using mqtt::Buffer;
+using mqtt::Bytes;
+using mqtt::Error;
+using mqtt::Fault;
+
+// Known when compiled.
+static_assert(mqtt::fault(Error::ok) == Fault::none);
+static_assert(mqtt::fault(Error::no_space) == Fault::not_now);
+static_assert(mqtt::Result().ok() && mqtt::Result().packet_id == 0);
+static_assert(!mqtt::Result{Error::no_space, 0}.ok());
+static_assert(mqtt::matches("a/+/#", "a/b") && !mqtt::matches("#", "$SYS") && !mqtt::matches("a", "b"));
+static_assert(mqtt::valid_length("") && mqtt::max_string_size == 65535);
+static_assert(mqtt::max_remaining_length == 128 * 128 * 128 * 128 - 1);
+static_assert(mqtt::first_byte_of(mqtt::PacketType::connect) == 0x10);
+static_assert(mqtt::first_byte_of(mqtt::PacketType::pubrel) == 0x62);
+static_assert(mqtt::first_byte_of(mqtt::PacketType::subscribe) == 0x82);
+static_assert(mqtt::first_byte_of(mqtt::PacketType::unsubscribe) == 0xA2);
+static_assert(mqtt::first_byte_of(mqtt::PacketType::disconnect) == 0xE0);
+static_assert(mqtt::Connect::valid_flags(0xEE) && !mqtt::Connect::valid_flags(0x01));
+static_assert(mqtt::granted(2) && !mqtt::granted(0x80));
+static_assert(Bytes().empty() && Bytes().data() == nullptr && Bytes().begin() == Bytes().end());
+
+constexpr uint8_t constant[] = {1, 2, 3};
+static_assert(Bytes(constant).size() == 3 && Bytes(constant)[2] == 3 && !Bytes(constant).empty());
+static_assert(Bytes(constant, 2).size() == 2 && Bytes(constant).end() - Bytes(constant).begin() == 3);
+
+// The types of values are as small as what they hold, and copied as bytes.
+static_assert(sizeof(Error) == 1 && sizeof(Fault) == 1 && sizeof(mqtt::QoS) == 1 && sizeof(mqtt::ReasonCode) == 1 &&
+              sizeof(mqtt::PacketType) == 1 && sizeof(mqtt::Retain) == 1);
+static_assert(sizeof(Bytes) == sizeof(void*) + sizeof(size_t) && sizeof(Buffer) == sizeof(Bytes));
+static_assert(sizeof(mqtt::Result) == 4 && sizeof(mqtt::FixedHeader) == 8 && sizeof(mqtt::Ack) == 4);
+static_assert(std::is_trivially_copyable_v<Bytes> && std::is_trivially_copyable_v<Buffer> &&
+              std::is_trivially_copyable_v<mqtt::Result> && std::is_trivially_copyable_v<mqtt::Message> &&
+              std::is_trivially_copyable_v<mqtt::Event> && std::is_trivially_copyable_v<mqtt::Publish> &&
+              std::is_trivially_copyable_v<mqtt::Connect> && std::is_trivially_copyable_v<mqtt::Subscribe>);
+static_assert(std::is_trivially_destructible_v<mqtt::Event> && std::is_trivially_destructible_v<mqtt::Connect>);
+
+// Text becomes bytes by itself; a number or an array of other things does not.
+static_assert(std::is_convertible_v<const char*, Bytes> && std::is_convertible_v<std::string, Bytes> &&
+              std::is_convertible_v<std::string_view, Bytes> && std::is_convertible_v<const char (&)[4], Bytes> &&
+              std::is_convertible_v<uint8_t (&)[4], Bytes> && std::is_convertible_v<const uint8_t (&)[4], Bytes>);
+static_assert(!std::is_convertible_v<int, Bytes> && !std::is_convertible_v<const uint16_t (&)[4], Bytes> &&
+              !std::is_convertible_v<const uint8_t*, Bytes>);
+static_assert(!std::is_convertible_v<const uint8_t (&)[4], Buffer> && !std::is_convertible_v<const char*, Buffer>);
+
+std::string said(Bytes bytes) { return std::string(bytes.text()); }
+
+}  // namespace
+
+TEST_CASE("each error has a text of its own, and one who is at fault") {
+    static const struct {
+        Error error;
+        Fault fault;
+        std::string_view text;
+    } rows[] = {
+        {Error::ok,                       Fault::none,    "ok"},
+        {Error::no_space,                 Fault::not_now, "no space"},
+        {Error::receive_maximum_reached,  Fault::not_now, "receive maximum reached"},
+        {Error::publish_in_progress,      Fault::not_now, "publish in progress"},
+        {Error::not_connected,            Fault::not_now, "not connected"},
+        {Error::not_started,              Fault::caller,  "not started"},
+        {Error::already_started,          Fault::caller,  "already started"},
+        {Error::buffer_too_small,         Fault::caller,  "buffer too small"},
+        {Error::packet_too_large,         Fault::caller,  "packet too large"},
+        {Error::invalid_argument,         Fault::caller,  "invalid argument"},
+        {Error::invalid_client_id,        Fault::caller,  "invalid client id"},
+        {Error::invalid_topic,            Fault::caller,  "invalid topic"},
+        {Error::invalid_filter,           Fault::caller,  "invalid filter"},
+        {Error::invalid_string,           Fault::caller,  "invalid string"},
+        {Error::unknown_packet_id,        Fault::caller,  "unknown packet id"},
+        {Error::malformed_packet,         Fault::server,  "malformed packet"},
+        {Error::protocol_error,           Fault::server,  "protocol error"},
+        {Error::oversize_packet,          Fault::server,  "oversize packet"},
+        {Error::receive_maximum_exceeded, Fault::server,  "receive maximum exceeded"},
+        {Error::connection_refused,       Fault::server,  "connection refused"},
+        {Error::connect_failed,           Fault::network, "connect failed"},
+        {Error::connect_timeout,          Fault::network, "connect timeout"},
+        {Error::connection_lost,          Fault::network, "connection lost"},
+        {Error::response_timeout,         Fault::network, "response timeout"},
+    };
+    std::set<std::string_view> texts;
+    int number = 0;
+    for (const auto& row : rows) {
+        INFO(std::string(row.text));
+        CHECK(static_cast<int>(row.error) == number++);   // no error is left out
+        CHECK(mqtt::fault(row.error) == row.fault);
+        CHECK(mqtt::to_string(row.error) == row.text);
+        texts.insert(mqtt::to_string(row.error));
+    }
+    CHECK(texts.size() == sizeof rows / sizeof *rows);
+    for (; number < 256; ++number) CHECK(std::string_view(mqtt::to_string(static_cast<Error>(number))) == "?");
+}
+
+TEST_CASE("Bytes are made from text of any kind, without the 0 that ends a literal") {
+    const char* pointer = "pointer";
+    const std::string string = "a string that is too long to lie within the object";
+    const std::string_view part = std::string_view(string).substr(2, 6);
+    CHECK(said("literal") == "literal");
+    CHECK(Bytes("literal").size() == 7);
+    CHECK(Bytes("").empty());
+    CHECK(Bytes("").data() != nullptr);   // an empty text is not none
+    CHECK(said(pointer) == "pointer");
+    CHECK(said(string) == string);
+    CHECK(Bytes(string).text().data() == string.data());
+    CHECK(said(part) == "string");
+    CHECK(Bytes(part).text().data() == string.data() + 2);
+    CHECK(Bytes(std::string_view()).data() == nullptr);
+    CHECK(said(std::string_view("a\0b", 3)) == std::string("a\0b", 3));
+    const Bytes high = "\xFF\x80";
+    CHECK(high[0] == 0xFF);
+    CHECK(high[1] == 0x80);
+}
+
+TEST_CASE("Bytes are made from arrays, and from a pointer and a size") {
+    uint8_t array[] = {'a', 0, 'b'};
+    const Bytes whole = array;
+    CHECK(whole.data() == array);
+    CHECK(whole.size() == 3);
+    CHECK(whole[1] == 0);
+    CHECK(whole.end() - whole.begin() == 3);
+    CHECK(whole.text() == std::string_view("a\0b", 3));
+
+    const std::vector<uint8_t> vector = {1, 2, 3, 4};
+    const Bytes tail(vector.data() + 1, vector.size() - 1);
+    CHECK(tail.size() == 3);
+    uint32_t sum = 0;
+    for (const uint8_t byte : tail) sum += byte;
+    CHECK(sum == 9);
+
+    const std::array<uint8_t, 2> pair = {5, 6};
+    CHECK(Bytes(pair.data(), pair.size())[1] == 6);
+
+    Buffer buffer = array;
+    CHECK(buffer.data == array);
+    CHECK(buffer.size == 3);
+    buffer = Buffer();
+    CHECK(buffer.data == nullptr);
+    CHECK(buffer.size == 0);
+}
+
+TEST_CASE("numbers are loaded and stored with the higher byte first, at any address") {
+    uint8_t bytes[4] = {0xEE, 0xEE, 0xEE, 0xEE};
+    for (size_t at = 0; at < 3; ++at) {
+        for (uint32_t value = 0; value < 0x10000; value += 0x0FF1) {
+            mqtt::store_u16(bytes + at, static_cast<uint16_t>(value));
+            if (bytes[at] != value / 256 || bytes[at + 1] != value % 256) FAIL_CHECK(value);
+            if (mqtt::load_u16(bytes + at) != value) FAIL_CHECK(value);
+        }
+    }
+    const wire::Exact exact(wire::Octets{0x12, 0x34});
+    CHECK(mqtt::load_u16(exact.data()) == 0x1234);
+    mqtt::store_u16(exact.data(), 0xFEDC);
+    CHECK(exact.data()[0] == 0xFE);
+    CHECK(exact.data()[1] == 0xDC);
+}
+
+TEST_CASE("the example in mqtt.hpp, section 8") {
+    uint8_t buffer[64];
+    const mqtt::Encoded out = mqtt::encode(mqtt::Ack{mqtt::PacketType::puback, 10}, buffer);
+    CHECK(out.error == Error::ok);
+    CHECK(out.size == 4);
+    mqtt::Ack ack;
+    CHECK(mqtt::decode({buffer, out.size}, ack) == Error::ok);
+    CHECK(ack.packet_id == 10);
+}
+
+TEST_CASE("a message is complete when its last piece has come") {
+    const uint8_t piece[] = {1, 2, 3};
+    mqtt::Message message;
+    CHECK(message.complete());
+    message.payload = piece;
+    message.total = 5;
+    CHECK(!message.complete());
+    message.offset = 2;
+    CHECK(message.complete());
+}
