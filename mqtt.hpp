@@ -243,7 +243,8 @@ struct Buffers {
     // expected. A PUBLISH that is larger comes in pieces; one whose topic alone is larger is told as `skipped`.
     Buffer rx;
     // The outbox: unsent packets, and QoS 1 and 2 messages until they are answered. Of its bytes, 3 for each of
-    // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside. Each message takes
+    // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside (and up to 6 are lost
+    // to alignment if `tx` does not end at a multiple of 4, or 3 * receive_maximum is none). Each message takes
     // its packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2 an index entry of 4 bytes
     // (2 where size_t has 16 bits). A quarter of slack keeps the moving of memory rare. When it is full:
     // Error::no_space.
@@ -851,27 +852,20 @@ template <class Packet> Error decode(Bytes in, Packet& packet) {
 
 // -------------------------------------------------------------------------------------------------- 9 outbox
 
-// What answers a kept record, and what it becomes then. The whole of QoS 1 and 2 on the sending side, and of
-// subscribing, is this table: a record's state is its packet type, and whether it has been written yet.
-//
-//   record                  leaves it on      becomes
-//   PUBLISH QoS 1           PUBACK            erased         acknowledged      [MQTT-4.3.2-1]
-//   PUBLISH QoS 2           PUBREC            PUBREL         pubrec            [MQTT-4.3.3-1]
-//   PUBREL                  PUBCOMP           erased         acknowledged      [MQTT-4.3.3-1]
-//   SUBSCRIBE               SUBACK            erased         subscribed        [MQTT-3.8.4-2]
-//   UNSUBSCRIBE             UNSUBACK          erased         unsubscribed      [MQTT-3.10.4-4]
-//   anything else           fully written     erased
+// What answers a kept record, and what is told then. The whole of QoS 1 and 2 on the sending side, and of subscribing, is
+// this table: a record's state is its packet type, and whether it has been written. All other packets are erased once
+// they are written.
 struct Transition {
-    uint8_t record;              // first byte without DUP and RETAIN
+    uint8_t record;       // its first byte, without DUP and RETAIN
     PacketType answer;
     Event::Kind event;
 };
 inline constexpr Transition transitions[] = {
-    {0x32, PacketType::puback, Event::acknowledged},
-    {0x34, PacketType::pubrec, Event::pubrec},
-    {0x62, PacketType::pubcomp, Event::acknowledged},
-    {0x82, PacketType::suback, Event::subscribed},
-    {0xA2, PacketType::unsuback, Event::unsubscribed},
+    {0x32, PacketType::puback, Event::acknowledged},      // PUBLISH QoS 1 is erased              [MQTT-4.3.2-1]
+    {0x34, PacketType::pubrec, Event::pubrec},            // PUBLISH QoS 2 becomes PUBREL         [MQTT-4.3.3-1]
+    {0x62, PacketType::pubcomp, Event::acknowledged},     // PUBREL is erased                     [MQTT-4.3.3-1]
+    {0x82, PacketType::suback, Event::subscribed},        // SUBSCRIBE is erased                  [MQTT-3.8.4-2]
+    {0xA2, PacketType::unsuback, Event::unsubscribed},    // UNSUBSCRIBE is erased                [MQTT-3.10.4-4]
 };
 
 // Packets that go out, in the order in which they go out, in one piece of the caller's memory:
@@ -1439,7 +1433,7 @@ private:
 //   output(), sent(n, now)      write what output() shows, tell how much of it was taken
 //   input(), received(n, now)   read into what input() shows, tell how much came
 //   lost(error)                 the connection is gone, or could not be opened
-//   expire(now)                 if nothing could be read: time-outs
+//   expire(now, nothing_read)   time-outs
 //   wants_close()               close the connection, then closed(now, random)
 class Engine {
 public:
@@ -1554,10 +1548,10 @@ public:
         return true;
     }
 
-    // Time-outs. Only when nothing could be read, so that a packet that has come counts also if it is looked at late.
-    void expire(uint32_t now) {
+    // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at late.
+    void expire(uint32_t now, bool nothing_read) {
         now_ = now;
-        if (time_left() != 0) return;
+        if (time_left() != 0 || !(nothing_read || state_ == State::disconnecting)) return;
         fail(exceeded() ? Error::receive_maximum_exceeded
              : answering() ? Error::response_timeout : Error::connect_timeout);   // [MQTT-3.12.4-1]
     }
@@ -1584,9 +1578,7 @@ public:
         now_ = now;
         in_begin_ = 0;
         in_end_ = encode_connect(*options_, rx_).size;
-        const uint32_t since = since_;
         enter(State::connecting);
-        since_ = since;   // one time-out for all of connecting
     }
 
     void lost(Error error) {
@@ -1640,7 +1632,7 @@ public:
         in_begin_ += size;
         if (in_begin_ != in_end_) return;
         in_begin_ = in_end_ = 0;
-        state_ = State::awaiting_connack;
+        enter(State::awaiting_connack);
     }
 
     // Where to read to; empty while what has come cannot be taken on.
@@ -1680,7 +1672,7 @@ public:
     bool payload_waits() const { return payload_waits_; }
 
 private:
-    // The one state of the connection; enter() is the only way from one to another but for the end of CONNECT.
+    // The one state of the connection; enter() is the only way from one to another.
     enum class State : uint8_t {
         stopped,            // before connect(), after disconnect()
         waiting,            // until it is time for the next attempt
@@ -1708,7 +1700,8 @@ private:
 
     void enter(State state) {
         state_ = state;
-        since_ = now_;
+        // There is one time-out for all of connecting.
+        if (state != State::connecting && state != State::awaiting_connack) since_ = now_;
     }
     void fail(Error error) {
         if (state_ == State::stopped || state_ == State::failed) return;
@@ -2182,11 +2175,12 @@ public:
         if (engine_.tick(now)) (void)write(now);   // also while messages keep coming
         Event event = engine_.next(now);
         if (event.kind != Event::none) return event;
-        const bool quiet = !exchange(now);
+        const bool nothing_read = !exchange(now);
         event = engine_.next(now);
         if (event.kind != Event::none) return event;
-        if (quiet) engine_.expire(now);
+        engine_.expire(now, nothing_read);
         if (!engine_.wants_close()) return event;
+        broken_ = false;
         port_.close();
         engine_.closed(now, random());
         return engine_.next(now);
@@ -2194,7 +2188,7 @@ public:
 
     // How long nothing has to be done unless the port can be read (or written, if wants_write()): 0 means poll() at once,
     // `forever` that no timer is running.
-    uint32_t idle_ms() { return engine_.idle_ms(port_.now_ms()); }
+    uint32_t idle_ms() { return broken_ ? 0 : engine_.idle_ms(port_.now_ms()); }
     bool wants_write() { return engine_.wants_open() || engine_.payload_waits() || !engine_.output().empty(); }
     // False while what has come cannot be taken yet: nothing is read, so do not wait for the port to be readable.
     bool wants_read() { return engine_.input().size != 0; }
@@ -2219,7 +2213,7 @@ public:
     }
 
     // Begins a message of `size` payload bytes, which write_payload() sends piece by piece, from your memory and without a
-    // copy; until the last piece nothing else can be sent. One at a time; with QoS 1 and 2 it has to be acknowledged
+    // copy; until the last piece nothing else can be sent, pings neither: do not let it rest. One at a time; with QoS 1 and 2 it has to be acknowledged
     // before the next one. If the connection ends before that, a QoS 0 message is gone, and for the others the event
     // resend_payload asks for the payload again, from its first byte (or dropped tells that the session is lost).
     // Errors: publish_in_progress, not_connected, and those of publish().
@@ -2240,7 +2234,8 @@ public:
         bool alive = engine_.payload_wanted() || write(now);   // first what is queued before it, and its header
         int n = 0;
         if (alive && engine_.payload_wanted() && !piece.empty()) n = port_.write(piece.data(), piece.size());
-        if (!alive || n < 0) return {Error::not_connected};    // poll() tells
+        broken_ = !alive || n < 0;                             // poll() tells
+        if (broken_) return {Error::not_connected};
         engine_.payload_sent(static_cast<size_t>(n), piece.size(), now);
         return {Error::ok, static_cast<size_t>(n)};
     }
@@ -2273,10 +2268,10 @@ private:
     // One write. False: the connection is lost.
     bool write(uint32_t now) {
         const Bytes out = engine_.output();
-        if (out.empty()) return true;
+        if (out.empty()) return !broken_;
         const int n = port_.write(out.data(), out.size());
         if (n > 0) engine_.sent(static_cast<size_t>(n), now);
-        return n >= 0;
+        return n >= 0 && !broken_;
     }
     // Continues to open, writes once, reads once. Was something read?
     bool exchange(uint32_t now) {
@@ -2302,6 +2297,7 @@ private:
 
     Engine engine_;
     Port& port_;
+    bool broken_ = false;   // writing a payload failed
 };
 
 }  // inline namespace

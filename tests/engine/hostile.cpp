@@ -215,7 +215,7 @@ void ends_with(Session& s, Error error) {
 
 }  // namespace
 
-TEST_CASE("[MQTT-3.2.0-1] [MQTT-4.8.0-1] [MQTT-2.2.2-2] whatever is wrong before CONNACK closes the connection, is told once by its name, and the client reconnects") {
+TEST_CASE("[MQTT-3.2.0-1] [MQTT-4.8.0-1] [MQTT-2.2.2-2] [MQTT-3.2.2-4] whatever is wrong before CONNACK closes the connection, is told once by its name, and the client reconnects") {
     for (const Bad& bad : before_connack())
         for (const bool piecewise : {false, true}) {
             CAPTURE(bad.what);
@@ -236,7 +236,7 @@ TEST_CASE("[MQTT-3.2.0-1] [MQTT-4.8.0-1] [MQTT-2.2.2-2] whatever is wrong before
         }
 }
 
-TEST_CASE("[MQTT-4.8.0-1] [MQTT-2.2.2-2] [MQTT-3.3.1-4] [MQTT-3.9.3-2] [MQTT-3.6.1-1] whatever a server sends wrong closes the connection, is told once by its name, and nothing is lost") {
+TEST_CASE("[MQTT-4.8.0-1] [MQTT-2.2.2-2] [MQTT-3.3.1-4] [MQTT-3.9.3-2] [MQTT-3.6.1-1] [MQTT-3.8.4-5] [MQTT-3.3.2-2] [MQTT-1.5.3-1] [MQTT-1.5.3-2] whatever a server sends wrong closes the connection, is told once by its name, and nothing is lost") {
     for (const Bad& bad : while_connected())
         for (const bool piecewise : {false, true}) {
             CAPTURE(bad.what);

@@ -488,6 +488,22 @@ TEST_CASE("idle_ms() is exact: one millisecond earlier nothing happens, then the
     }
 }
 
+TEST_CASE("idle_ms() is 0 while there is more to hand out, or an end to tell") {
+    Session s;
+    s.connect();
+    s.run();
+    s.sends({0x30, 3, 0, 1, 't', 0x30, 3, 0, 1, 't', 0x30, 3, 0, 1, 't', 0x30, 3, 0});
+    for (int i = 0; i < 3; ++i) {
+        CHECK(s.client.poll().kind == Event::received);
+        CHECK(s.client.idle_ms() == 0);
+    }
+    CHECK(s.client.poll().kind == Event::none);
+    CHECK(s.client.idle_ms() == 52500);
+    CHECK(s.client.abort().ok());
+    CHECK(s.client.idle_ms() == 0);
+    CHECK(s.client.poll().kind == Event::disconnected);
+}
+
 TEST_CASE("idle_ms() is 0 until a due attempt has called open()") {
     Session s;
     REQUIRE(s.client.connect(s.options).ok());

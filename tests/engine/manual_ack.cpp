@@ -280,6 +280,20 @@ TEST_CASE("a lost session voids what is open, and ids are new") {
     s.expects({0x50, 2, 0, 1});
 }
 
+TEST_CASE("[MQTT-4.5.0-2] a message that is skipped because its topic does not fit is acknowledged unasked, behind those that are open") {
+    for (const int first : {0x32, 0x34}) {
+        Manual s;
+        s.publishes(0x32, 1, 'a');
+        s.received(1, "a");
+        s.sends(bytes({first, 0xB0, 0x02, 1, 0x2C}) + std::string(300, 't') + bytes({0, 2}));   // a topic of 300 bytes
+        CHECK(s.expect_event(Event::skipped).packet_id == 2);
+        s.quiet();
+        CHECK(s.client.acknowledge(2).error == Error::unknown_packet_id);
+        CHECK(s.client.acknowledge(1).ok());
+        s.expects({0x40, 2, 0, 1, first == 0x32 ? 0x40 : 0x50, 2, 0, 2});
+    }
+}
+
 TEST_CASE("acknowledged while there is no room for answers: they go out when there is, in order") {
     Manual s(10, 96);
     while (s.client.publish("t", "x", QoS::at_least_once).ok()) {}

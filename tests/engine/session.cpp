@@ -526,6 +526,24 @@ TEST_CASE("[MQTT-3.14.4-1] disconnect() sends what is queued, DISCONNECT last, a
     }
 }
 
+TEST_CASE("[MQTT-4.5.0-2] disconnect() while a message is being handled acknowledges it, before DISCONNECT; what is open with manual_ack stays so") {
+    for (const bool manual : {false, true}) {
+        for (const int first : {0x32, 0x34}) {
+            Session s;
+            s.options.manual_ack = manual;
+            s.connect();
+            s.sends({first, 6, 0, 1, 't', 0, 7, 'x'});
+            s.expect_event(Event::received);
+            CHECK(s.client.disconnect().ok());
+            CHECK(s.expect_event(Event::disconnected).error == Error::ok);
+            if (manual)
+                s.expects({0xE0, 0});
+            else
+                s.expects({first == 0x32 ? 0x40 : 0x50, 2, 0, 7, 0xE0, 0});
+        }
+    }
+}
+
 TEST_CASE("[MQTT-3.14.4-2] nothing is written after DISCONNECT, whatever comes meanwhile") {
     Session s;
     s.connect();
@@ -843,26 +861,63 @@ TEST_CASE("[MQTT-4.1.0-1] a session with as many QoS 2 messages open as there ma
 }
 
 TEST_CASE("each operation that is dropped is told once, also if the connection ends while they are being told") {
-    for (int told = 0; told <= 3; ++told) {
-        CAPTURE(told);
-        Session s;
-        s.options.clean_session = false;
-        s.connect();
-        for (int i = 0; i < 3; ++i) CHECK(s.client.publish("t", "x", QoS::at_least_once).ok());
-        s.run();
-        s.reconnect(false);
-        std::string dropped;
-        for (int i = 0; i < told; ++i) dropped += static_cast<char>('0' + s.expect_event(Event::dropped).packet_id);
-        CHECK(s.client.abort().ok());
-        for (Event e = s.next(); e.kind != Event::none; e = s.next())
-            if (e.kind == Event::dropped) dropped += static_cast<char>('0' + e.packet_id);
-        REQUIRE(s.client.connect(s.options).ok());
-        s.run();
-        s.sends({0x20, 2, 0, 0});
-        for (Event e = s.next(); e.kind != Event::none; e = s.next())
-            if (e.kind == Event::dropped) dropped += static_cast<char>('0' + e.packet_id);
-        CHECK(dropped == "123");
+    for (const bool abort : {true, false}) {
+        for (int told = 0; told <= 3; ++told) {
+            CAPTURE(abort);
+            CAPTURE(told);
+            Session s;
+            s.options.clean_session = false;
+            s.connect();
+            for (int i = 0; i < 3; ++i) CHECK(s.client.publish("t", "x", QoS::at_least_once).ok());
+            s.run();
+            s.lose();
+            CHECK(s.client.publish("t", "4", QoS::at_least_once).ok());
+            s.port.clock += s.options.reconnect_max_ms;
+            s.accept(false);
+            std::string dropped;
+            for (int i = 0; i < told; ++i) dropped += static_cast<char>('0' + s.expect_event(Event::dropped).packet_id);
+            CHECK((abort ? s.client.abort() : s.client.disconnect()).ok());
+            for (Event e = s.next(); e.kind != Event::none; e = s.next()) {
+                if (e.kind == Event::dropped) dropped += static_cast<char>('0' + e.packet_id);
+                if (e.kind == Event::disconnected) CHECK(e.error == Error::ok);
+            }
+            CHECK_FALSE(s.port.is_open);
+            // Nothing of the lost session is written; the message that was never sent may be, before DISCONNECT.
+            const std::string written = s.port.from_client, message = bytes({0x32, 6, 0, 1, 't', 0, 4, '4'});
+            if (abort)
+                CHECK(test::hex(written) == "");
+            else if (written.size() == 2)
+                CHECK(test::hex(written) == test::hex(bytes({0xE0, 0})));
+            else
+                CHECK(test::hex(written) == test::hex(message + bytes({0xE0, 0})));
+            REQUIRE(s.client.connect(s.options).ok());
+            s.run();
+            s.sends({0x20, 2, written.size() == 10 ? 1 : 0, 0});
+            for (Event e = s.next(); e.kind != Event::none; e = s.next())
+                if (e.kind == Event::dropped) dropped += static_cast<char>('0' + e.packet_id);
+            if (dropped == "1234") continue;   // it was sent, and what was dropped earlier took its session with it
+            CHECK(dropped == "123");
+            s.sends({0x40, 2, 0, 4});
+            CHECK(s.expect_event(Event::acknowledged).packet_id == 4);
+        }
     }
+}
+
+TEST_CASE("[MQTT-3.1.2-6] nothing of a clean session is carried into one that is kept, whatever the server says") {
+    Session s;
+    s.connect();
+    CHECK(s.client.publish("t", "1", QoS::at_least_once).ok());
+    s.sends({0x34, 6, 0, 1, 't', 0, 9, 'x'});
+    s.expect_event(Event::received);
+    s.run();
+    CHECK(s.client.disconnect().ok());
+    s.expect_event(Event::disconnected);
+    s.options.clean_session = false;
+    s.connect(true);
+    CHECK(s.expect_event(Event::dropped).packet_id == 1);
+    s.expects("");
+    s.sends({0x34, 6, 0, 1, 't', 0, 9, 'y'});
+    CHECK(s.expect_event(Event::received).message.payload.text() == "y");
 }
 
 // ------------------------------------------------------------------------------------------------------ offline

@@ -176,13 +176,15 @@ public:
         const uint32_t begin = port.clock;
         int polls = 0;
         for (int at_once = 0; at_once < 10000; ++at_once) {
+            const size_t unread = port.to_client.size();
             const mqtt::Event event = client.poll();
             ++polls;
             if (event.kind != mqtt::Event::none) waiting.push_back(event);
             if (server) server();
             if (enough && enough()) return polls;
             if (event.kind != mqtt::Event::none) continue;
-            const bool readable = port.is_open && (!port.to_client.empty() || port.cut);
+            // What the client does not read, for want of memory, does not wake it.
+            const bool readable = port.is_open && (port.to_client.empty() ? port.cut : port.to_client.size() != unread);
             const bool writable = port.is_open ? port.write_limit != 0 : port.pending && !port.hang;
             if (readable || (client.wants_write() && writable)) continue;
             const uint32_t idle = client.idle_ms(), left = ms - (port.clock - begin);

@@ -135,7 +135,7 @@ private:
         uint64_t stalled_until = 0;
         size_t bytes = 0;            // in flight
         bool dead = false;           // what is written from now on goes nowhere
-        uint64_t stuck_since = never;
+        uint64_t gives_up_at = never;   // the system does, when nobody acknowledges
     };
     // What the broker sent with a packet id on one connection.
     struct Arrival {
@@ -179,7 +179,6 @@ private:
         uint32_t sequence = 0;
         int qos = 0;
         std::string topic, payload;
-        bool stream = false;
         bool acknowledged = false, dropped = false;
         bool exempt = false;         // sent in a session that was lost without anybody being told: see unaware()
         int arrivals = 0;            // at the broker
@@ -200,7 +199,6 @@ private:
     };
     struct Held {
         uint16_t packet_id;
-        int qos;
         size_t publisher;
         uint32_t sequence;
         bool acknowledged;
@@ -397,8 +395,8 @@ private:
         for (auto& l : links_) {
             if (!l->up.chunks.empty()) earlier(l->up.chunks.front().at);
             if (!l->down.chunks.empty()) earlier(l->down.chunks.front().at);
-            earlier(tcp_gives_up(l->up));
-            earlier(tcp_gives_up(l->down));
+            earlier(l->up.gives_up_at);
+            earlier(l->down.gives_up_at);
         }
         for (auto& a : actors_) {
             earlier(due(*a));
@@ -425,7 +423,7 @@ private:
                 if (l->opens_at != never) at = std::min(at, std::max(now_, l->opens_at));
             } else if ((l->lost || !l->arrived.empty()) && (!a.asks || a.client->wants_read())) {
                 at = now_;
-            } else if (a.client->wants_write() && room(*l) != 0) {
+            } else if (a.client->wants_write() && (l->lost || room(*l) != 0)) {
                 at = std::min(at, std::max(now_, l->unwritable_until));
             }
         }
@@ -465,7 +463,7 @@ private:
 
     void push(Pipe& pipe, const char* data, size_t size) {
         if (pipe.dead) {
-            if (pipe.stuck_since == never) pipe.stuck_since = now_ + random_.between(3000, 60000);
+            if (pipe.gives_up_at == never) pipe.gives_up_at = now_ + random_.between(3000, 60000);
             pipe.bytes += size;
             return;
         }
@@ -484,7 +482,6 @@ private:
         pipe.chunks.push_back({pipe.last, {}, true});
         pipe.dead = true;
     }
-    static uint64_t tcp_gives_up(const Pipe& pipe) { return pipe.stuck_since; }
 
     // A part of what is on its way still arrives.
     void truncate(Pipe& pipe) {
@@ -548,12 +545,12 @@ private:
                 }
             }
             // A system gives up what nobody acknowledges.
-            if (l.up.stuck_since <= now_) {
-                l.up.stuck_since = never;
+            if (l.up.gives_up_at <= now_) {
+                l.up.gives_up_at = never;
                 if (!l.left) l.lost = true;
             }
-            if (l.down.stuck_since <= now_) {
-                l.down.stuck_since = never;
+            if (l.down.gives_up_at <= now_) {
+                l.down.gives_up_at = never;
                 if (!l.gone) {
                     l.gone = true;
                     broker_.closed(l.id, clock());
@@ -664,10 +661,7 @@ private:
             l.gone = true;
             return;
         }
-        if (l.up.dead) {
-            if (!l.up.chunks.empty()) return;
-            return;
-        }
+        if (l.up.dead) return;
         // Sometimes what is under way is lost with a reset.
         if (profile_ != Profile::calm && !healed_ && random_.chance(20)) truncate(l.up);
         push_end(l.up);
@@ -762,8 +756,8 @@ private:
             if (l->blind && !l->left && (keep_alive == 0 || keep_alive > 60)) l->lost = true;
             // Without traffic the broker would not, and queue for a dead link; here its system does.
             const bool ends = !l->up.chunks.empty() && l->up.chunks.back().end;
-            if (l->established && !l->gone && l->up.dead && !ends && l->down.stuck_since == never)
-                l->down.stuck_since = now_ + random_.between(1000, 30000);
+            if (l->established && !l->gone && l->up.dead && !ends && l->down.gives_up_at == never)
+                l->down.gives_up_at = now_ + random_.between(1000, 30000);
         }
         for (auto& a : actors_) {
             a->style = 0;
@@ -913,7 +907,6 @@ private:
         if (budget_ == 0 || a.stream != nullptr) return;
         const int qos = static_cast<int>(random_.below(static_cast<uint64_t>(max_qos_) + 1));
         Message m = make_message(a, qos, random_.between(4, random_.chance(20) ? 6000 : 400));
-        m.stream = true;
         const mqtt::Result result = a.client->begin_publish(m.topic, static_cast<uint32_t>(m.payload.size()), static_cast<mqtt::QoS>(qos));
         tell(a, "begin_publish %u, QoS %d, %zu bytes: %s, id %u", m.sequence, qos, m.payload.size(), mqtt::to_string(result.error), result.packet_id);
         if (result.error == mqtt::Error::not_connected) return check(!a.connected || a.stopping, "not_connected, but it is", a);
@@ -1209,7 +1202,7 @@ private:
         Arrival& r = found->second;
         check(r.publisher == publisher && r.sequence == sequence && r.qos == static_cast<int>(message.qos), "received under another packet id", a, message.packet_id);
         if (a.options.manual_ack) {
-            a.held.push_back({message.packet_id, static_cast<int>(message.qos), publisher, sequence, false});
+            a.held.push_back({message.packet_id, publisher, sequence, false});
             check(a.held.size() <= a.receive_maximum, "more open messages than receive_maximum", a, a.held.size());
             return;
         }
