@@ -2044,10 +2044,12 @@ private:
         }
         if (size == 0) return Step::wait;
         uint16_t id = 0;
+        bool again = false;
         if (in_left_ == behind_topic && id_size != 0) {
             id = load_u16(rx_.data + keep);
             if (id == 0) return reject(Error::malformed_packet);
-            if (qos == QoS::exactly_once && inbox_.has(id)) {
+            again = qos == QoS::exactly_once && inbox_.has(id);
+            if (again) {
                 answer_again(id);
             } else {
                 inbox_.push(id, qos);
@@ -2059,7 +2061,7 @@ private:
         in_end_ -= size;
         memmove(rx_.data + keep, rx_.data + keep + size, in_end_ - keep);
         if (in_left_ == 0) in_begin_ = keep;
-        if (id != 0 || (id_size == 0 && in_left_ == behind_topic)) {
+        if (!again && (id != 0 || (id_size == 0 && in_left_ == behind_topic))) {
             event = make(Event::skipped, id);
             event.message.packet_id = id;
             event.message.qos = qos;

@@ -51,7 +51,6 @@ public:
             case mqtt::Event::connected: was_connected_ = true; break;
             case mqtt::Event::acknowledged:
             case mqtt::Event::dropped:
-                --unanswered_;
                 if (event.kind == mqtt::Event::dropped) ++lost_;
                 if (event.packet_id == stream_id_) finish_stream();
                 break;
@@ -132,7 +131,7 @@ private:
             }
         }
         const bool all_sent = !full && (input_ended_ || !reads_input());
-        if (all_sent && unanswered_ == 0 && client_.connected()) end(tool::exit_ok);
+        if (all_sent && client_.unacknowledged() == 0 && client_.connected()) end(tool::exit_ok);
         const bool wants_write = streaming_ && written_ != stream_.size() && client_.connected();
         const bool wants_input = reads_input() && !full && !input_ended_ && !ending_;
         if (waiter_.wait(wants_write, wants_input ? input_ : -1)) read_input();
@@ -147,7 +146,6 @@ private:
             copied ? client_.publish(options_.topics[0], payload, options_.qos, options_.retain)
                    : client_.begin_publish(options_.topics[0], size, options_.qos, options_.retain);
         if (!result.ok()) return mqtt::fault(result.error) == mqtt::Fault::not_now ? false : fail(result.error);
-        if (result.packet_id != 0) ++unanswered_;
         if (copied) {
             taken(payload.size());
         } else {
@@ -184,7 +182,7 @@ private:
             tool::complain(options_, 0, "the server lost the session: %lu messages may not have arrived", lost_);
             if (status_ == tool::exit_ok) status_ = tool::exit_server;
         }
-        if (unanswered_ != 0 || streaming_) {
+        if (client_.unacknowledged() != 0 || streaming_) {
             tool::complain(options_, 0, "ended before all messages were sent and acknowledged");
             if (status_ == tool::exit_ok) status_ = tool::exit_trouble;   // by a signal
         }
@@ -209,7 +207,7 @@ private:
     uint16_t stream_id_ = 0;      // 0: QoS 0
     size_t written_ = 0;          // bytes of it
 
-    unsigned long unanswered_ = 0, lost_ = 0;
+    unsigned long lost_ = 0;
     bool was_connected_ = false;
     bool ending_ = false;
     int status_ = tool::exit_ok;

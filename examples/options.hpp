@@ -183,7 +183,7 @@ inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& optio
     for (int i = 1; i < argc; ++i) {
         const std::string_view name = argv[i];
         if (name == "--help") return print_help(options), exit_ok;
-        if (name == "--version") return printf("%s of mqtt.hpp, for MQTT 3.1.1\n", options.program), exit_ok;
+        if (name == "--version") return printf("%s of mqtt.hpp " MQTT_HPP_VERSION ", for MQTT 3.1.1\n", options.program), exit_ok;
         const Option* found = nullptr;
         for (const Option& option : option_table)
             if (name == option.name && (option.tools & tool) != 0) found = &option;
@@ -207,21 +207,6 @@ inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& optio
 }
 
 // ------------------------------------------------------------------------------------------------------ events
-
-inline const char* to_string(mqtt::ReasonCode reason) {
-    switch (reason) {
-    case mqtt::ReasonCode::success: return "success";
-    case mqtt::ReasonCode::granted_qos_1: return "granted QoS 1";
-    case mqtt::ReasonCode::granted_qos_2: return "granted QoS 2";
-    case mqtt::ReasonCode::unspecified_error: return "unspecified error";
-    case mqtt::ReasonCode::unsupported_protocol_version: return "unsupported protocol version";
-    case mqtt::ReasonCode::client_identifier_not_valid: return "client identifier not valid";
-    case mqtt::ReasonCode::bad_user_name_or_password: return "bad user name or password";
-    case mqtt::ReasonCode::not_authorized: return "not authorized";
-    case mqtt::ReasonCode::server_unavailable: return "server unavailable";
-    }
-    return "?";
-}
 
 // For -d.
 inline void print(const mqtt::Event& event) {
@@ -260,7 +245,7 @@ inline int explain(const Options& options, const mqtt::Event& event, const Port&
     const int status = exit_status(event.error);
     switch (event.error) {
     case mqtt::Error::connection_refused:
-        return complain(options, status, "the server %s refuses the connection: %s", server.c_str(), to_string(event.reason));
+        return complain(options, status, "the server %s refuses the connection: %s", server.c_str(), mqtt::to_string(event.reason));
     case mqtt::Error::connect_failed:
         return complain(options, status, "cannot connect to %s: %s", server.c_str(), port.error_text());
     case mqtt::Error::connection_lost:

@@ -24,20 +24,18 @@ int main(int argc, char** argv) {
     const mqtt::Result started = client.connect(options);
     if (!started.ok()) return std::fprintf(stderr, "cannot start: %s\n", mqtt::to_string(started.error)), 1;
 
-    int published = 0, unanswered = 0;
+    int published = 0;
     uint32_t due_ms = port.now_ms();
     while (true) {
         const mqtt::Event event = client.poll();
         switch (event.kind) {
-        case mqtt::Event::acknowledged:
-        case mqtt::Event::dropped: --unanswered; break;
         case mqtt::Event::disconnected:
             if (event.error == mqtt::Error::ok) return 0;   // it was us
             std::fprintf(stderr, "%s: %s\n", mqtt::to_string(event.error), port.error_text());
             break;
         case mqtt::Event::none: {
             const bool all = count != 0 && published == count;
-            if (all && unanswered == 0 && client.connected()) (void)client.disconnect();
+            if (all && client.unacknowledged() == 0 && client.connected()) (void)client.disconnect();
             const int32_t wait_ms = static_cast<int32_t>(due_ms - port.now_ms());
             if (all || wait_ms > 0) {
                 const uint32_t idle_ms = client.idle_ms(), left_ms = static_cast<uint32_t>(wait_ms);
@@ -50,7 +48,6 @@ int main(int argc, char** argv) {
             std::strftime(clock, sizeof clock, "%H:%M:%S", std::localtime(&now));
             std::snprintf(text, sizeof text, "message %d at %s", published + 1, clock);
             const mqtt::Result result = client.publish(topic, text, qos);
-            if (result.packet_id != 0) ++unanswered;
             if (result.ok()) ++published;
             else std::fprintf(stderr, "not published: %s\n", mqtt::to_string(result.error));
             if (mqtt::fault(result.error) == mqtt::Fault::caller) return 2;
