@@ -98,7 +98,8 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
         sum += static_cast<int>(written.error) + static_cast<int>(written.size);
         sum += static_cast<int>(client.acknowledge(event.message.packet_id).error);
         client.flush();
-        sum += static_cast<int>(client.idle_ms()) + client.wants_write() + client.connected();
+        sum += static_cast<int>(client.idle_ms()) + client.wants_read() + client.wants_write() +
+               client.connected() + client.unacknowledged();
     }
     return sum + client.disconnect().ok() + client.abort().ok();
 }

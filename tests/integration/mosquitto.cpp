@@ -260,7 +260,7 @@ TEST_CASE("mosquitto: connections cut at any moment lose nothing, and QoS 2 come
     std::vector<std::string> expected;
     for (size_t i = 1; i < count; i += 2) expected.push_back(std::to_string(i));
     CHECK(once == expected);
-    for (const auto& [id, events] : sender.finished) CHECK_MESSAGE(events == 1, id);
+    for (const auto& finished : sender.finished) CHECK_MESSAGE(finished.second == 1, finished.first);
 }
 
 TEST_CASE("mosquitto: a stopped broker is noticed by keep-alive [MQTT-3.12.4-1] [MQTT-3.1.2-23]") {
