@@ -65,24 +65,18 @@
 #define MQTT_ASSERT(condition) static_cast<void>(0)
 #endif
 
-// The configuration is part of every symbol's name, so objects of two configurations never meet. Where the linker
-// is ELF's, a program that holds both does not link at all: each configuration defines the same strong symbol, once.
-#if defined(__ELF__) && defined(__GNUC__)
-#define MQTT_STRING_(x) #x
-#define MQTT_STRING(x) MQTT_STRING_(x)
-__asm__(".pushsection .rodata.mqtt_hpp,\"aG\",%progbits,mqtt_hpp_" MQTT_STRING(MQTT_CONFIGURATION) ",comdat\n"
-        ".globl two_configurations_of_mqtt_hpp_in_one_program\n"
-        "two_configurations_of_mqtt_hpp_in_one_program:\n"
-        ".byte 0\n"
-        ".popsection\n");
-#undef MQTT_STRING
-#undef MQTT_STRING_
-#endif
-
 namespace mqtt {
 inline namespace MQTT_CONFIGURATION {
 
 inline constexpr bool checked = MQTT_CHECKED;   // assertions are on
+
+// The configuration is part of every symbol's name, so objects of two configurations never meet. And where the compiler
+// is GCC or Clang, a program that holds both does not link: each configuration defines this symbol, once.
+#ifdef __GNUC__
+inline __attribute__((used, noinline)) void one_configuration() {
+    __asm__(".globl two_configurations_of_mqtt_hpp_in_one_program\ntwo_configurations_of_mqtt_hpp_in_one_program:");
+}
+#endif
 
 // ----------------------------------------------------------------------------------------------------- 2 bytes
 
@@ -448,22 +442,22 @@ public:
     };
     // Puts the fixed header before the body and, unless it is sent from elsewhere, the rest behind it.
     Finished finish(uint8_t first_byte, bool with_rest) {
-        const size_t remaining = size_ + rest_.size();
-        check(remaining <= max_remaining_length && rest_.size() <= max_remaining_length, Error::packet_too_large);
+        check(size_ <= max_remaining_length && rest_.size() <= max_remaining_length - size_, Error::packet_too_large);
         if (error_ != Error::ok) return {error_, 0};
-        const size_t header = remaining < 128 ? 2 : remaining < 16384 ? 3 : remaining < 2097152 ? 4 : 5;
-        const size_t stored = header + size_ + (with_rest ? rest_.size() : 0);
-        if (stored > out_.size) return {Error::no_space, static_cast<uint32_t>(stored)};
+        const uint32_t remaining = static_cast<uint32_t>(size_) + static_cast<uint32_t>(rest_.size());
+        const unsigned header = remaining < 128 ? 2 : remaining < 16384 ? 3 : remaining < 2097152 ? 4 : 5;
+        const uint32_t stored = header + (with_rest ? remaining : static_cast<uint32_t>(size_));
+        if (stored > out_.size) return {Error::no_space, stored};
         if (header != header_room) memmove(out_.data + header, out_.data + header_room, size_);
         uint8_t* p = out_.data;
         *p++ = first_byte;
-        size_t left = remaining;   // section 2.2.3: seven bits a byte, the lowest first
+        uint32_t left = remaining;   // section 2.2.3: seven bits a byte, the lowest first
         do {
             *p++ = static_cast<uint8_t>((left & 127) | (left > 127 ? 128 : 0));
             left >>= 7;
         } while (left != 0);
         if (with_rest && !rest_.empty()) memcpy(p + size_, rest_.data(), rest_.size());
-        return {Error::ok, static_cast<uint32_t>(stored)};
+        return {Error::ok, stored};
     }
 
 private:
@@ -847,7 +841,7 @@ template <class Packet> Error decode(Bytes in, Packet& packet) {
     const Error error = read_fixed_header(in.data(), in.size(), header);
     if (error != Error::ok) return error;
     if (header.size == 0 || in.size() - header.size != header.remaining_length) return Error::malformed_packet;
-    return decode_body(header.first_byte, Bytes(in.data() + header.size, header.remaining_length), packet);
+    return decode_body(header.first_byte, Bytes(in.data() + header.size, in.size() - header.size), packet);
 }
 
 // -------------------------------------------------------------------------------------------------- 9 outbox
@@ -1494,8 +1488,8 @@ public:
         if (state_ != State::connected) return {state_ == State::stopped ? Error::not_started : Error::not_connected};
         (void)output();   // lets those go that wait for nothing
         if (!outbox_.can_stream()) return {Error::publish_in_progress};
-        // The payload only tells its size: with_rest is false.
-        head.payload = Bytes(nullptr, size);
+        head.payload = Bytes(nullptr, static_cast<size_t>(size));   // only tells its size: with_rest is false
+        if (head.payload.size() != size) return {Error::packet_too_large};
         return enqueue_message(head, true, size);
     }
 
@@ -1577,7 +1571,7 @@ public:
     void opened(uint32_t now) {
         now_ = now;
         in_begin_ = 0;
-        in_end_ = encode_connect(*options_, rx_).size;
+        in_end_ = static_cast<size_t>(encode_connect(*options_, rx_).size);
         enter(State::connecting);
     }
 
@@ -1719,7 +1713,8 @@ private:
     // Full jitter: a random part of a limit that doubles with each attempt.
     uint32_t back_off(uint32_t random) {
         random = (random ^ identity_) * 2654435761U;
-        const uint32_t most = options_->reconnect_max_ms < 1U << 20 ? options_->reconnect_max_ms : 1U << 20;
+        constexpr uint32_t longest = uint32_t{1} << 20;
+        const uint32_t most = options_->reconnect_max_ms < longest ? options_->reconnect_max_ms : longest;
         const bool refused = reason_ == ReasonCode::not_authorized || reason_ == ReasonCode::bad_user_name_or_password ||
                              reason_ == ReasonCode::client_identifier_not_valid ||
                              reason_ == ReasonCode::unsupported_protocol_version;
@@ -1866,7 +1861,7 @@ private:
             return size < rx_.size ? Step::wait : begin_message(header);
         }
         if (!can_answer(header.first_byte)) return Step::wait;
-        const Bytes body(packet + header.size, header.remaining_length);
+        const Bytes body(packet + header.size, static_cast<size_t>(header.remaining_length));
         if (header.type() == PacketType::publish) return on_publish(header, body, event);
         in_begin_ += header.packet_size();
         switch (header.type()) {
@@ -2002,10 +1997,10 @@ private:
     bool topic_fits() const { return message_head() < rx_.size; }
 
     Step receive_piece(Event& event) {
-        const size_t head = message_head();
+        const size_t head = static_cast<size_t>(message_head());
         size_t size = in_end_ - head;
         if (size < in_left_ && in_end_ != rx_.size) return Step::wait;
-        if (size > in_left_) size = in_left_;
+        if (size > in_left_) size = static_cast<size_t>(in_left_);
         if (!can_answer(rx_.data[0])) return Step::wait;
         FixedHeader header;
         (void)read_fixed_header(rx_.data, in_end_, header);
@@ -2034,13 +2029,13 @@ private:
         const uint32_t behind_topic = total + id_size;
         size_t size = in_end_ - keep;
         if (in_left_ > behind_topic) {
-            if (size > in_left_ - behind_topic) size = in_left_ - behind_topic;
+            if (size > in_left_ - behind_topic) size = static_cast<size_t>(in_left_ - behind_topic);
         } else if (in_left_ == behind_topic && id_size != 0) {
             if (size < id_size || !can_answer(header.first_byte)) return Step::wait;
             if (!can_remember(qos, load_u16(rx_.data + keep))) return Step::wait;
-            size = id_size;
+            size = static_cast<size_t>(id_size);
         } else if (size > in_left_) {
-            size = in_left_;
+            size = static_cast<size_t>(in_left_);
         }
         if (size == 0) return Step::wait;
         uint16_t id = 0;
@@ -2130,6 +2125,8 @@ MQTT_PORT_HAS(has_close, void, some<Port>().close());
 MQTT_PORT_HAS(has_now_ms, uint32_t, some<Port>().now_ms());
 MQTT_PORT_HAS(has_random, uint32_t, some<Port>().random());
 #undef MQTT_PORT_HAS
+template <class Port, class = void> struct names_random : std::false_type {};
+template <class Port> struct names_random<Port, std::void_t<decltype(&Port::random)>> : std::true_type {};
 
 }  // namespace detail
 
@@ -2147,6 +2144,7 @@ template <class Port> class Client {
     static_assert(detail::has_write<Port>::value, "a port needs: int write(const uint8_t* data, size_t size)");
     static_assert(detail::has_close<Port>::value, "a port needs: void close()");
     static_assert(detail::has_now_ms<Port>::value, "a port needs: uint32_t now_ms()");
+    static_assert(detail::has_random<Port>::value || !detail::names_random<Port>::value, "a port needs: uint32_t random()");
 
 public:
     // Port and memory must outlive the client.

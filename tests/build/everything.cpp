@@ -87,11 +87,13 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
         client.unsubscribe(list, 2), client.unsubscribe({{in.text(), qos}}), client.unsubscribe(in.text()),
         client.publish(in.text(), in), client.publish(in.text(), "text", qos, mqtt::Retain::yes),
         client.begin_publish(in.text(), 1000000, qos)};
-    for (const mqtt::Result& result : results) sum += result.ok() ? result.packet_id : static_cast<int>(result.error);
+    for (const mqtt::Result& result : results)
+        sum += static_cast<int>(result.packet_id) + static_cast<int>(result.error) + result.ok();
 
     while (device_in != 0) {
         const mqtt::Event event = client.poll();
-        sum += event.kind + static_cast<int>(event.error) + static_cast<int>(event.reason) + event.packet_id;
+        sum += event.kind + static_cast<int>(event.error) + static_cast<int>(event.reason);
+        sum += static_cast<int>(event.packet_id) + event.session_present;
         sum += use_vocabulary(event.reason_codes) + use_vocabulary(event.message.payload);
         sum += event.message.complete() + static_cast<int>(event.message.topic.size());
         const mqtt::Written written = client.write_payload(in);
@@ -99,7 +101,7 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
         sum += static_cast<int>(client.acknowledge(event.message.packet_id).error);
         client.flush();
         sum += static_cast<int>(client.idle_ms()) + client.wants_read() + client.wants_write() +
-               client.connected() + client.unacknowledged();
+               client.connected() + static_cast<int>(client.unacknowledged());
     }
     return sum + client.disconnect().ok() + client.abort().ok();
 }
