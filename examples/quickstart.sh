@@ -133,6 +133,7 @@ step "mqtt_pub -> mqtt_sub: lines at QoS 0, 1 and 2, and what is retained"
 $build/mqtt_pub -h "$host" -p "$port" -t "$topic/tools" -q 1 -r -m "retained: told to whoever subscribes later"
 printf '%s\n' "retained: told to whoever subscribes later" >"$work/expected"
 for qos in 0 1 2; do
+    : >"$work/out"   # before anything looks into it
     $build/mqtt_sub -h "$host" -p "$port" -t "$topic/tools" -q 2 -v -C 4 -W 15 >"$work/out" &
     sub=$!
     started="$started $sub"
