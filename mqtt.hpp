@@ -70,9 +70,9 @@ inline namespace MQTT_CONFIGURATION {
 
 inline constexpr bool checked = MQTT_CHECKED;   // assertions are on
 
-// The configuration is part of every symbol's name, so objects of two configurations never meet. And where the compiler
-// is GCC or Clang, a program that holds both does not link: each configuration defines this symbol, once.
-#ifdef __GNUC__
+// The configuration is part of every symbol's name, so objects of two configurations never meet. And with GCC
+// or Clang for ELF, a program that holds both does not link: each configuration defines this symbol, once.
+#if defined(__GNUC__) && defined(__ELF__)
 inline __attribute__((used, noinline)) void one_configuration() {
     __asm__(".globl two_configurations_of_mqtt_hpp_in_one_program\ntwo_configurations_of_mqtt_hpp_in_one_program:");
 }
@@ -1143,26 +1143,28 @@ private:
         data_[place] = static_cast<uint8_t>((data_[place] & ~sent_before) | (yes ? sent_before : 0));
     }
 
-    Offset header_size(Offset place) const {
-        Offset size = 2;
-        while (data_[place + size - 1] >= 128) ++size;
-        return size;
-    }
-    Offset wire_size(Offset place) const {
-        Offset value = 0;
+    // Bytes of the fixed header; `remaining` is what it says to follow.
+    Offset header_size(Offset place, Offset& remaining) const {
         Offset size = 1;
         unsigned shift = 0;
         uint8_t byte;
+        remaining = 0;
         do {
             byte = data_[place + size++];
-            value |= static_cast<Offset>(byte & 127) << shift;
+            remaining |= static_cast<Offset>(byte & 127) << shift;
             shift += 7;
         } while (byte >= 128);
-        return value + size;
+        return size;
+    }
+    Offset wire_size(Offset place) const {
+        Offset remaining;
+        const Offset header = header_size(place, remaining);
+        return header + remaining;
     }
     // Behind the fixed header, and in a PUBLISH behind the topic.
     Offset id_place(Offset place) const {
-        Offset p = place + header_size(place);
+        Offset remaining;
+        Offset p = place + header_size(place, remaining);
         if (type_at(place) == PacketType::publish) p += static_cast<Offset>(2 + load_u16(data_ + p));
         return p;
     }

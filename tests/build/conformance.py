@@ -1,10 +1,11 @@
-"""conformance.py [--table] PROGRAM...: which test case holds which normative statement of MQTT 3.1.1.
+"""conformance.py [--table] [PROGRAM...]: which test case holds which normative statement of MQTT 3.1.1.
 
-PROGRAM is a doctest program; the names of its test cases carry the ids, as in `[MQTT-3.3.1-2] DUP is 0 with QoS 0`.
+PROGRAM is a doctest program (default: all that tests/run.sh has built with GCC); the names of its test cases carry the ids, as in `[MQTT-3.3.1-2] DUP is 0 with QoS 0`.
 Fails if a statement that can be tested in a client (tests/spec/normative-mqtt311.tsv) stands in no name, or a name
 has an id that is no statement's. --table writes the statements and their tests in Markdown.
 """
 import csv
+import os
 import pathlib
 import re
 import subprocess
@@ -24,6 +25,9 @@ def main():
     arguments = sys.argv[1:]
     table = "--table" in arguments
     programs = [argument for argument in arguments if argument != "--table"]
+    if not programs:
+        built = SPEC.parents[2] / ".build" / "gcc" / "tests"
+        programs = sorted(str(file) for file in built.glob("*_*") if file.is_file() and os.access(file, os.X_OK))
     with open(SPEC, encoding="utf-8", newline="") as file:
         statements = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
