@@ -722,12 +722,13 @@ struct Subscription {
     }
 };
 
-// A list of subscriptions: an array of the caller's, or part of a packet that was decoded.
+// A list of subscriptions: an array of the caller's (of filters only, for UNSUBSCRIBE), or part of a packet that was decoded.
 //     for (mqtt::Subscriptions rest = packet.filters; rest.next(subscription);) ...
 class Subscriptions {
 public:
     constexpr Subscriptions() = default;
     constexpr Subscriptions(const Subscription* list, size_t count) : list_(list), count_(count) {}
+    constexpr Subscriptions(const std::string_view* filters, size_t count) : filters_(filters), count_(count) {}
     Subscriptions(Bytes wire, size_t count, bool options) : wire_(wire), count_(count), options_(options) {}
 
     constexpr size_t size() const { return count_; }
@@ -738,6 +739,8 @@ public:
         --count_;
         if (list_ != nullptr) {
             subscription = *list_++;
+        } else if (filters_ != nullptr) {
+            subscription.filter = *filters_++;
         } else {
             Reader io(wire_);
             Subscription::fields(io, subscription, options_);
@@ -748,6 +751,7 @@ public:
 
 private:
     const Subscription* list_ = nullptr;
+    const std::string_view* filters_ = nullptr;
     Bytes wire_;
     size_t count_ = 0;
     bool options_ = true;
@@ -973,6 +977,7 @@ public:
         while (next < at_[sent]) {
             const Offset length = size_at(next);
             if (at_[sent] - next < length) break;
+            if (next == at_[ping]) at_[ping] = nowhere;
             if (answer_to(data_[next]) != nullptr)
                 live_end = next + length;
             else
@@ -986,6 +991,14 @@ public:
         }
         trim();
     }
+
+    // One at a time: the next one is not due before this one has been written.
+    bool append_ping() {
+        if (append(Empty{PacketType::pingreq}, for_ping).error != Error::ok) return false;
+        at_[ping] = at_[end] - 2;
+        return true;
+    }
+    bool ping_waits() const { return at_[ping] != nowhere; }
 
     // ---- answers
 
@@ -1052,6 +1065,7 @@ public:
                 kill(place);
             }
         }
+        at_[ping] = nowhere;
         stream_left_ = 0;
         stream_resend_ = false;
         in_flight_ = unreleased;
@@ -1108,8 +1122,7 @@ public:
     Offset count() const { return static_cast<Offset>(hi_ - lo_); }   // of index entries
     uint16_t kept() const { return kept_; }                           // QoS 1 and 2 messages not finished
     Offset capacity() const { return capacity_; }
-    void set_aside(size_t size) { capacity_ = static_cast<Offset>(capacity_ - size); }
-    uint32_t unsent_size() const { return at_[end] - at_[sent]; }
+    void set_aside(uint32_t size) { capacity_ = static_cast<Offset>(capacity_ - size); }
     bool last_written() const { return at_[sent] == at_[end]; }       // the packet that was appended last
 
 private:
@@ -1123,6 +1136,7 @@ private:
         sent,     // bytes before it are written, in the lane that is being sent
         gate,     // what goes out now ends here; nowhere: it goes on to `end`
         stream,   // the record whose payload comes from elsewhere
+        ping,     // a PINGREQ that has not been written
         end,
         marks
     };
@@ -1204,8 +1218,8 @@ private:
     // ---- memory
 
     size_t room(size_t aside) const {
-        const size_t used = at_[end] + hi_ * entry_size + aside;
-        return used < capacity_ ? capacity_ - used : 0;
+        const size_t left = capacity_ - at_[end] - hi_ * entry_size;
+        return left > aside ? left - aside : 0;
     }
     void added(Offset size, bool kept) {
         const Offset place = at_[end];
@@ -1292,7 +1306,7 @@ private:
     Offset capacity_;
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
-    Offset at_[marks] = {0, 0, 0, 0, nowhere, 0};
+    Offset at_[marks] = {0, 0, 0, 0, nowhere, nowhere, 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
     uint16_t next_id_ = 1;
@@ -1312,7 +1326,7 @@ private:
 // one that is acknowledged first waits. A ring of 3 bytes each in the caller's memory.
 class Inbox {
 public:
-    static constexpr size_t entry_size = 3;
+    static constexpr uint8_t entry_size = 3;
 
     void init(uint8_t* data, uint16_t capacity) {
         data_ = data;
@@ -1435,9 +1449,9 @@ class Engine {
 public:
     explicit Engine(const Buffers& buffers)
         : rx_(buffers.rx), outbox_(buffers.tx.data, buffers.tx.size) {
-        const size_t inbox = (buffers.receive_maximum * Inbox::entry_size + 3) & ~size_t{3};   // keeps the index aligned
-        if (outbox_.capacity() < inbox + Outbox::for_message) return;                          // told by connect()
-        outbox_.set_aside(inbox);
+        const uint32_t inbox = (uint32_t{buffers.receive_maximum} * Inbox::entry_size + 3) & ~uint32_t{3};
+        if (outbox_.capacity() < inbox + Outbox::for_message) return;   // told by connect()
+        outbox_.set_aside(inbox);                                       // a multiple of 4 keeps the index aligned
         inbox_.init(buffers.tx.data + outbox_.capacity(), buffers.receive_maximum);
     }
 
@@ -1456,8 +1470,7 @@ public:
             for (const char c : text) identity = (identity ^ static_cast<uint8_t>(c)) * 16777619U;
             identity = (identity ^ 0xFF) * 16777619U;   // which is not in UTF-8
         }
-        foreign_session_ = foreign_session_ || (identity_ != 0 && identity_ != identity);
-        identity_ = identity;
+        identity_ = identity | 1;
         options_ = &options;
         attempts_ = 0;
         now_ = now;
@@ -1470,7 +1483,7 @@ public:
         if (state_ == State::stopped || stopping_) return Error::not_started;
         if (state_ == State::disconnecting) return Error::ok;
         if (state_ != State::connected) return abort();
-        if (outbox_.stream_left() != 0) return Error::publish_in_progress;
+        if (outbox_.stream_left() != 0 || outbox_.stream_pending()) return Error::publish_in_progress;
         now_ = now;
         acknowledge_seen();   // what is being handled while this is called
         const Encoded out = outbox_.append(Empty{PacketType::disconnect}, Outbox::for_disconnect);
@@ -1534,13 +1547,12 @@ public:
         now_ = now;
         if (state_ == State::waiting && left_of(since_, delay_) == 0) enter(State::opening);
         if (state_ != State::connected || ping_due() != 0) return false;
-        if (outbox_.append(Empty{PacketType::pingreq}, Outbox::for_ping).error != Error::ok) return false;
+        if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
             pinged_at_ = now_;
             ping_unseen_ = true;
         }
         pinging_ = true;
-        ping_behind_ = outbox_.unsent_size();
         return true;
     }
 
@@ -1591,8 +1603,7 @@ public:
         inbox_.forget_open();
         told_ = false;
         pinging_ = ping_unseen_ = payload_waits_ = false;
-        ping_behind_ = 0;
-        foreign_session_ = foreign_session_ || dropped_ != 0;   // the rest of it is told after the next CONNACK
+        if (dropped_ != 0) session_ = 0;   // the rest of it is told after the next CONNACK
         drained_ = false;
         if (stopping_ || options_->reconnect_max_ms == 0) {
             options_ = nullptr;
@@ -1618,13 +1629,12 @@ public:
             outbox_.written(size);
             if (blocked_) drained_ = false;   // what could not be taken before, perhaps can now
             if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
-            ping_behind_ = size < ping_behind_ ? static_cast<uint32_t>(ping_behind_ - size) : 0;
-            if (ping_behind_ == 0) ping_unseen_ = false;
+            ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
             if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
             return;
         }
         // From here on, what was before is gone; and a clean session ends with its connection [MQTT-3.1.2-6].
-        if (options_->clean_session) foreign_session_ = true;
+        if (options_->clean_session) session_ = 0;
         in_begin_ += size;
         if (in_begin_ != in_end_) return;
         in_begin_ = in_end_ = 0;
@@ -1746,6 +1756,12 @@ private:
         default: return forever;
         }
         if (exceeded()) return left_of(received_at_, options_->response_timeout_ms);
+        if (outbox_.stream_left() != 0 && options_->keep_alive != 0) {
+            // No ping can be sent within a message; its payload has to move instead.
+            const uint32_t limit = options_->keep_alive * uint32_t{875} + options_->response_timeout_ms;
+            const uint32_t written = left_of(sent_at_, limit), read = left_of(received_at_, limit);
+            return written > read ? written : read;
+        }
         // Where it is the application that lets PINGRESP wait, there is none.
         const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
         return pinging_ && !held ? left_of(pinged_at_, options_->response_timeout_ms) : forever;
@@ -1754,8 +1770,8 @@ private:
     // which may be gone without our noticing.
     uint32_t ping_due() const {
         if (options_->keep_alive == 0 || outbox_.stream_left() != 0) return forever;
-        const uint32_t limit = options_->keep_alive * 875U;
-        const uint32_t until_sent = left_of(ping_behind_ != 0 ? now_ : sent_at_, limit);
+        const uint32_t limit = options_->keep_alive * uint32_t{875};
+        const uint32_t until_sent = outbox_.ping_waits() ? forever : left_of(sent_at_, limit);
         const uint32_t until_received = pinging_ ? forever : left_of(received_at_, limit);
         return until_sent < until_received ? until_sent : until_received;
     }
@@ -1905,8 +1921,8 @@ private:
         if (reason_ != ReasonCode::success) return reject(Error::connection_refused);
         const bool present = connack.session_present();
         if (present && options_->clean_session) return reject(Error::protocol_error);   // [MQTT-3.2.2-1]
-        const bool ours = present && !foreign_session_;
-        foreign_session_ = options_->clean_session;
+        const bool ours = present && session_ == identity_;
+        session_ = options_->clean_session ? 0 : identity_;
         if (!ours) inbox_.clear();
         dropped_ = outbox_.resume(ours);
         enter(State::connected);
@@ -2079,10 +2095,10 @@ private:
     uint32_t since_ = 0;                   // when this state began
     uint32_t delay_ = 0;                   // of State::waiting
     uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
-    uint32_t ping_behind_ = 0;             // bytes to be written until the last PINGREQ has been
 
     uint16_t dropped_ = 0;                 // the session was lost: the id to be told next; nothing is sent meanwhile
-    uint32_t identity_ = 0;                // of the session: hash of server and client id
+    uint32_t identity_ = 0;                // hash of server and client id, never 0
+    uint32_t session_ = 0;                 // whose session outbox and inbox belong to; 0: to one that has ended
     State state_ = State::stopped;
     Error error_ = Error::ok;              // why the last connection ended
     ReasonCode reason_ = ReasonCode::success;
@@ -2094,7 +2110,6 @@ private:
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
     bool drained_ = true;                  // nothing that has come is left to be looked at
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
-    bool foreign_session_ = false;         // what was sent belongs to a session that has ended, or to another client id
 };
 
 // ---------------------------------------------------------------------------------- 12 the port, and the client
@@ -2215,7 +2230,8 @@ public:
     }
 
     // Begins a message of `size` payload bytes, which write_payload() sends piece by piece, from your memory and without a
-    // copy; until the last piece nothing else can be sent, pings neither: do not let it rest. One at a time; with QoS 1 and 2 it has to be acknowledged
+    // copy; until the last piece nothing else can be sent, pings neither: if it rests for longer than the keep-alive
+    // time, the server (and after response_timeout_ms more, the client) ends the connection. One at a time; with QoS 1 and 2 it has to be acknowledged
     // before the next one. If the connection ends before that, a QoS 0 message is gone, and for the others the event
     // resend_payload asks for the payload again, from its first byte (or dropped tells that the session is lost).
     // Errors: publish_in_progress, not_connected, and those of publish().
@@ -2243,16 +2259,20 @@ public:
     }
 
     // Subscribes to filters, or to one; Event::subscribed has the answers. Again whenever `connected` comes without
-    // session_present. Also without a connection, as publish(). Errors: no_space; not_started, invalid_filter,
-    // invalid_argument (none, or QoS 3), packet_too_large.
+    // session_present. Also without a connection, as publish(). Errors: no_space (as after a long time offline: try again
+    // when something has been acknowledged); not_started, invalid_filter, invalid_argument (none, or QoS 3),
+    // packet_too_large.
     Result subscribe(const Subscription* list, size_t count) { return request(PacketType::subscribe, {list, count}); }
     Result subscribe(std::initializer_list<Subscription> list) { return subscribe(list.begin(), list.size()); }
-    Result subscribe(std::string_view filter, QoS qos) { return subscribe({Subscription{filter, qos}}); }
+    Result subscribe(std::string_view filter, QoS qos) {
+        const Subscription subscription{filter, qos};
+        return subscribe(&subscription, 1);
+    }
 
-    // The same for the end of subscriptions; Event::unsubscribed. The QoS of the list is not used.
-    Result unsubscribe(const Subscription* list, size_t count) { return request(PacketType::unsubscribe, {list, count}); }
-    Result unsubscribe(std::initializer_list<Subscription> list) { return unsubscribe(list.begin(), list.size()); }
-    Result unsubscribe(std::string_view filter) { return unsubscribe({Subscription{filter, QoS::at_most_once}}); }
+    // The same for the end of subscriptions; Event::unsubscribed.
+    Result unsubscribe(const std::string_view* list, size_t count) { return request(PacketType::unsubscribe, {list, count}); }
+    Result unsubscribe(std::initializer_list<std::string_view> list) { return unsubscribe(list.begin(), list.size()); }
+    Result unsubscribe(std::string_view filter) { return unsubscribe(&filter, 1); }
 
     // With `manual_ack`: the application has taken over the received QoS 1 or 2 message of this id. Answers go out in the
     // order of the messages. After a disconnected event the ids of open messages are void: the server sends them again.

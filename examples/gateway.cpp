@@ -21,7 +21,7 @@
 namespace {
 
 constexpr size_t message_size = 1024;       // of the whole packet; larger ones are not forwarded
-constexpr size_t under_way_maximum = 32;
+constexpr uint16_t under_way_maximum = 20;
 constexpr char prefix[] = "gateway/";
 
 struct Link {
@@ -32,6 +32,7 @@ struct Link {
         options.client_id = client_id;
         options.clean_session = false;      // what is under way survives lost connections
         options.manual_ack = true;
+        options.in_flight_maximum = under_way_maximum;
     }
 
     std::string name, client_id;
@@ -90,7 +91,7 @@ private:
         std::vector<pollfd> watched;
         uint32_t idle_ms = mqtt::forever;
         const auto watch = [&](Link& link) {
-            watched.push_back({link.port.fd(), link.port.events(link.client.wants_write()), 0});
+            watched.push_back({link.port.fd(), link.port.events(link.client.wants_write(), link.client.wants_read()), 0});
             idle_ms = std::min(idle_ms, link.client.idle_ms());
             if (!link.client.connected()) idle_ms = std::min(idle_ms, link.port.address_timeout_ms);
         };
@@ -130,7 +131,10 @@ private:
             return;
         }
         std::fprintf(stderr, "%s: not forwarded: %s\n", device.name.c_str(), mqtt::to_string(result.error));
-        if (message.packet_id != 0) (void)device.client.acknowledge(message.packet_id);   // or it would come for ever
+        if (mqtt::fault(result.error) == mqtt::Fault::not_now)
+            (void)device.client.abort();                                  // reconnect, so that it is sent again
+        else if (message.packet_id != 0)
+            (void)device.client.acknowledge(message.packet_id);           // or it would come for ever
     }
 
     void on_upstream(const mqtt::Event& event) {

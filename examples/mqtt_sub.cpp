@@ -10,7 +10,7 @@ public:
     explicit Subscriber(tool::Options& options) : options_(options) {
         options.connect.manual_ack = true;   // acknowledged when printed
         for (const char* filter : options.topics) subscriptions_.push_back({filter, options.qos});
-        for (const char* filter : options.unsubscribe) unsubscriptions_.push_back({filter});
+        for (const char* filter : options.unsubscribe) unsubscriptions_.push_back(filter);
     }
 
     int run() {
@@ -110,7 +110,8 @@ private:
     }
 
     tool::Options& options_;
-    std::vector<mqtt::Subscription> subscriptions_, unsubscriptions_;
+    std::vector<mqtt::Subscription> subscriptions_;
+    std::vector<std::string_view> unsubscriptions_;
     tool::Port port_;
     tool::Client client_{port_, {rx, tx}};
     tool::Waiter waiter_{options_, port_, client_};

@@ -294,7 +294,7 @@ public:
         if (!ending_ && idle_ms > time_left_ms()) idle_ms = time_left_ms();
         pollfd entries[3] = {};
         entries[0].fd = port_.fd();
-        entries[0].events = port_.events(wants_write || client_.wants_write());
+        entries[0].events = port_.events(wants_write || client_.wants_write(), client_.wants_read());
         entries[1].fd = input;
         entries[1].events = POLLIN;
         entries[2].fd = ending_ ? -1 : Signals::ends[0];

@@ -102,12 +102,13 @@ inline bool make_pipe(int (&ends)[2]) {
 #endif
 }
 
-// Polls one descriptor; > 0 when ready. A negative fd only sleeps, a negative timeout_ms means for ever.
-inline int poll_one(int fd, short events, int timeout_ms) {
+// Polls one descriptor, and tells which events came; 0: none. A negative fd, or no events, only sleeps; a negative
+// timeout_ms means for ever.
+inline short poll_one(int fd, short events, int timeout_ms) {
     pollfd entry{};
-    entry.fd = fd;
+    entry.fd = events != 0 ? fd : -1;
     entry.events = events;
-    return ::poll(&entry, 1, timeout_ms);
+    return ::poll(&entry, 1, timeout_ms) > 0 ? entry.revents : short(0);
 }
 
 inline uint32_t monotonic_ms() {
@@ -249,6 +250,7 @@ public:
     int read(uint8_t* data, size_t size) {
         if (state_ != State::open) return -1;
         if (size == 0) return 0;                           // recv() would answer 0, as it does at the end
+        unread_ = false;
         while (true) {
             const ssize_t n = ::recv(fd_, data, detail::clamped(size), 0);
             if (n > 0) return int(n);
@@ -297,17 +299,21 @@ public:
     }
 
     // Sleeps in one poll(2) until there is something to do, at most `idle_ms` milliseconds (0xFFFFFFFF: for ever).
-    // True: the connection is readable while `wants_read`, or writable while `wants_write`; the attempt to connect has
-    // ended; the name is resolved. False: the time is over, a signal handler ran (EINTR), or the next address is due. Without a socket,
+    // True: the connection is readable, or writable while `wants_write`; the attempt to connect has ended; the name is
+    // resolved. False: the time is over, a signal handler ran (EINTR), or the next address is due. Without a socket,
     // as during back-off, it sleeps that long. Either way: poll the client again, then wait again.
-    bool wait(uint32_t idle_ms, bool wants_write, bool wants_read = true) {
+    // A client that cannot take what has come does not read; then input does not wake it, either: what was readable at the
+    // last wait() and has not been read since is not waited for.
+    bool wait(uint32_t idle_ms, bool wants_write) {
         if (state_ == State::connecting && next_ != nullptr) {
             const uint32_t left = address_time_left_ms();
             if (left < idle_ms) idle_ms = left;
         }
         int timeout_ms = -1;
         if (idle_ms != 0xFFFFFFFF) timeout_ms = idle_ms < uint32_t(INT_MAX) ? int(idle_ms) : INT_MAX;
-        return detail::poll_one(fd(), events(wants_write, wants_read), timeout_ms) > 0;
+        const short came = detail::poll_one(fd(), events(wants_write, !unread_), timeout_ms);
+        unread_ = unread_ || (state_ == State::open && (came & POLLIN) != 0);
+        return came != 0;
     }
 
     // For another event loop than wait(): the descriptor to watch, and the poll(2) events to watch it for. fd() is the
@@ -462,7 +468,7 @@ private:
 
     // 0: connected; EINPROGRESS: not yet; else why not.
     int connect_result() const {
-        if (detail::poll_one(fd_, POLLOUT, 0) <= 0) return EINPROGRESS;
+        if (detail::poll_one(fd_, POLLOUT, 0) == 0) return EINPROGRESS;
         int       error = 0;
         socklen_t size = sizeof error;
         if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
@@ -491,6 +497,7 @@ private:
     void close_socket() {
         if (fd_ >= 0) ::close(fd_);
         fd_ = -1;
+        unread_ = false;
     }
 
     void free_addresses() {
@@ -503,6 +510,7 @@ private:
     Blame           blame_ = Blame::nobody;
     int             error_ = 0;
     int             fd_ = -1;                // the socket
+    bool            unread_ = false;         // wait() has told that it is readable, and nobody has read since
     detail::Lookup* lookup_ = nullptr;
     addrinfo*       addresses_ = nullptr;    // the whole list, freed by release_
     Release*        release_ = nullptr;

@@ -82,9 +82,10 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
 
     const mqtt::QoS qos = static_cast<mqtt::QoS>(device_in);
     const mqtt::Subscription list[] = {{in.text(), qos}, {"#", mqtt::QoS::exactly_once}};
+    const std::string_view filters[] = {in.text(), "#"};
     const mqtt::Result results[] = {
         client.subscribe(list, 2), client.subscribe({{in.text(), qos}}), client.subscribe(in.text(), qos),
-        client.unsubscribe(list, 2), client.unsubscribe({{in.text(), qos}}), client.unsubscribe(in.text()),
+        client.unsubscribe(filters, 2), client.unsubscribe({"#", in.text()}), client.unsubscribe(in.text()),
         client.publish(in.text(), in), client.publish(in.text(), "text", qos, mqtt::Retain::yes),
         client.begin_publish(in.text(), 1000000, qos)};
     for (const mqtt::Result& result : results)

@@ -647,3 +647,27 @@ TEST_CASE("wants_write() is true while there is something to write or to open, a
     CHECK(s.client.poll().kind == Event::disconnected);
     CHECK(!s.client.wants_write());
 }
+
+TEST_CASE("[MQTT-3.1.2-23] pings go on while messages wait for in_flight_maximum and the server sends") {
+    Session s;
+    s.options.keep_alive = 10;
+    s.options.in_flight_maximum = 2;
+    REQUIRE(s.client.connect(s.options).ok());
+    for (int i = 0; i < 20; ++i) REQUIRE(s.client.publish("t", "x", mqtt::QoS::at_least_once).ok());
+    s.accept();
+    s.run();
+    s.port.from_client.clear();
+    int pings = 0;
+    for (int second = 0; second < 60; ++second) {
+        s.sends({0x30, 4, 0, 1, 't', 'x'});
+        s.port.write_limit = second == 9 ? 1 : SIZE_MAX;   // the first PINGREQ is cut in half
+        s.pass(1000);
+        while (s.next().kind != Event::none) {}
+        for (size_t at = s.port.from_client.find("\xC0"); at != std::string::npos; at = s.port.from_client.find("\xC0", at + 1)) {
+            ++pings;
+            s.sends({0xD0, 0});
+        }
+        s.port.from_client.clear();
+    }
+    CHECK(pings >= 6);
+}

@@ -379,12 +379,34 @@ TEST_CASE("a ping that becomes due during a large message does not cut it") {
     Kept s(64, 512);
     CHECK(s.client.begin_publish("topic", 40, qos0).ok());
     write_all(s, std::string_view(text).substr(0, 10));
-    s.port.clock += 3600000;
-    s.run();
+    s.pass(60000);   // longer than keep_alive
     write_all(s, std::string_view(text).substr(10));
     s.run();
     const std::string message = bytes({0x30, 47, 0, 5, 't', 'o', 'p', 'i', 'c'}) + text;
     CHECK(s.port.from_client.substr(0, message.size()) == message);
+}
+
+TEST_CASE("a message whose payload rests, on a link that is silent, does not keep a dead connection for ever") {
+    Kept s(64, 512);
+    s.options.response_timeout_ms = 10000;
+    CHECK(s.client.begin_publish("topic", 40, qos0).ok());
+    write_all(s, std::string_view(text).substr(0, 10));
+    s.pass(60 * 875 + 10000 - 1);
+    CHECK(s.next().kind == Event::none);
+    s.pass(1);
+    CHECK(s.expect_event(Event::disconnected).error == Error::response_timeout);
+}
+
+TEST_CASE("disconnect() before a large message has been sent again is refused: it would cut it") {
+    Kept s(64, 512);
+    CHECK(s.client.begin_publish("topic", 40, qos1).ok());
+    write_all(s, std::string_view(text).substr(0, 10));
+    s.reconnect(true);
+    CHECK(s.client.disconnect().error == Error::publish_in_progress);
+    s.expect_event(Event::resend_payload);
+    write_all(s, text);
+    CHECK(s.client.disconnect().ok());
+    s.expect_event(Event::disconnected);
 }
 
 TEST_CASE("wants_write() is due while the port takes less of the payload than it was given") {

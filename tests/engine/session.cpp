@@ -1066,3 +1066,26 @@ TEST_CASE("[MQTT-7.1.2-1] the same conversation, whatever the pieces in which th
         }
     }
 }
+
+TEST_CASE("[MQTT-3.1.3-2] an attempt to reach another server that fails does not end the session with the first one") {
+    Session s;
+    s.options.clean_session = false;
+    s.connect();
+    s.sends({0x34, 6, 0, 1, 't', 0, 7, 'x'});   // QoS 2, id 7
+    s.expect_event(Event::received);
+    s.expects({0x50, 2, 0, 7});
+    (void)s.client.disconnect();
+    s.expect_event(Event::disconnected);
+    s.options.host = "backup";
+    s.port.refuse = true;
+    REQUIRE(s.client.connect(s.options).ok());
+    s.expect_event(Event::disconnected);
+    (void)s.client.disconnect();
+    s.expect_event(Event::disconnected);
+    s.options.host = "server";
+    s.port.refuse = false;
+    s.connect(true);
+    s.sends({0x3C, 6, 0, 1, 't', 0, 7, 'x'});
+    s.expects({0x50, 2, 0, 7});                 // answered, and not delivered again
+    s.quiet();
+}

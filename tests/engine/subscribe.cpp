@@ -57,12 +57,12 @@ TEST_CASE("[MQTT-3.10.3-1] [MQTT-3.10.3-2] UNSUBSCRIBE has one or several filter
         CHECK(s.client.unsubscribe("a/+").packet_id == 1);
         s.expects({0xA2, 7, 0, 1, 0, 3, 'a', '/', '+'});
     }
-    SUBCASE("a list, whose QoS does not matter") {
-        CHECK(s.client.unsubscribe({{"a", qos0}, {"b/#", static_cast<QoS>(3)}}).packet_id == 1);
+    SUBCASE("a list") {
+        CHECK(s.client.unsubscribe({"a", "b/#"}).packet_id == 1);
         s.expects({0xA2, 10, 0, 1, 0, 1, 'a', 0, 3, 'b', '/', '#'});
     }
     SUBCASE("an array") {
-        const mqtt::Subscription list[] = {{"a", qos1}, {"b", qos2}};
+        const std::string_view list[] = {"a", "b"};
         CHECK(s.client.unsubscribe(list, 2).packet_id == 1);
         s.expects({0xA2, 8, 0, 1, 0, 1, 'a', 0, 1, 'b'});
     }
@@ -237,7 +237,7 @@ TEST_CASE("[MQTT-3.8.3-1] [MQTT-3.8.3-3] [MQTT-3.8.3-4] [MQTT-3.10.3-1] [MQTT-3.
         CHECK(s.client.subscribe(filter, qos0).error == Error::invalid_filter);
         CHECK(s.client.unsubscribe(filter).error == Error::invalid_filter);
         CHECK(s.client.subscribe({{"a", qos0}, {filter, qos0}}).error == Error::invalid_filter);
-        CHECK(s.client.unsubscribe({{"a", qos0}, {filter, qos0}}).error == Error::invalid_filter);
+        CHECK(s.client.unsubscribe({"a", filter}).error == Error::invalid_filter);
     }
     CHECK(s.client.subscribe(nullptr, 0).error == Error::invalid_argument);
     CHECK(s.client.unsubscribe(nullptr, 0).error == Error::invalid_argument);

@@ -920,6 +920,20 @@ TEST_CASE("wait() wakes when there is something to read") {
     CHECK(text_from(pair.tcp) == "!");
 }
 
+TEST_CASE("wait() does not wake again for what nobody has read: a client that cannot take it does not spin") {
+    Pair pair;
+    REQUIRE(pair.ok());
+    REQUIRE(pair.peer->sends("!"));
+    CHECK(pair.tcp.wait(deadline_ms, false));
+    CHECK_FALSE(pair.tcp.wait(10, false));
+    CHECK(pair.tcp.wait(deadline_ms, true));               // there is room to write
+    CHECK_FALSE(pair.tcp.wait(10, false));
+    uint8_t byte = 0;
+    CHECK(pair.tcp.read(&byte, 1) == 1);
+    REQUIRE(pair.peer->sends("?"));
+    CHECK(pair.tcp.wait(deadline_ms, false));
+}
+
 TEST_CASE("wait() wakes when there is room to write, if that is wanted") {
     Pair pair;
     REQUIRE(pair.ok());
