@@ -244,8 +244,10 @@ struct Buffers {
     // Error::no_space.
     Buffer tx;
     // How many received QoS 1 and 2 messages may be unfinished at once: not yet acknowledged by the application, or
-    // QoS 2 and not yet released by the server. Servers that send more of QoS 2 at once are disconnected with
-    // Error::receive_maximum_exceeded; mosquitto and most others send at most 20 by default.
+    // QoS 2 and not yet released by the server. A further one is not read until there is a place. If all places are
+    // taken by unreleased QoS 2 messages, the release can only come behind it: after response_timeout_ms the connection
+    // ends with Error::receive_maximum_exceeded, and the next one begins with the releases. Mosquitto and most others
+    // have at most 20 unreleased, unless told otherwise.
     uint16_t receive_maximum = 20;
 };
 
@@ -257,7 +259,8 @@ struct Will {
     Retain retain = Retain::no;
 };
 
-// All of it, and what its views point to, must stay as it is until the client is stopped: it is used at each reconnect.
+// All of it, and what its views point to, must stay as it is until Event::disconnected has told that the client is
+// stopped: it is used at each reconnect.
 struct ConnectOptions {
     std::string_view host;              // as the port understands it: a name, an address
     uint16_t port = 1883;
@@ -283,6 +286,20 @@ struct ConnectOptions {
     uint32_t reconnect_max_ms = 120000;
     uint32_t stable_ms = 30000;
 };
+
+// The formulas of `Buffers` as constants. Bytes of the CONNECT packet, which `rx` must hold; at most.
+constexpr size_t connect_size(const ConnectOptions& options) {
+    size_t size = 5 + 10 + 2 + options.client_id.size();
+    if (!options.will.topic.empty()) size += 4 + options.will.topic.size() + options.will.message.size();
+    if (options.user_name.data() != nullptr) size += 2 + options.user_name.size();
+    if (options.password.data() != nullptr) size += 2 + options.password.size();
+    return size;
+}
+// Bytes of `tx` for this many QoS 1 or 2 messages, queued or unanswered at once, each of up to `message_size` bytes of
+// topic and payload; at most.
+constexpr size_t tx_size(size_t messages, size_t message_size, uint16_t receive_maximum = 20) {
+    return 6 + 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + 4);
+}
 
 // Something published. Received whole (offset 0, total = payload.size()) or, if larger than `rx`, in pieces: same topic,
 // ascending offset, the last one ends at total. A connection that ends in between takes the rest with it; with
@@ -1461,6 +1478,7 @@ public:
         if (state_ != State::stopped) return Error::already_started;
         if (!inbox_.exists()) return Error::buffer_too_small;
         if (options.client_id.empty() && !options.clean_session) return Error::invalid_client_id;   // [MQTT-3.1.3-7]
+        if (options.in_flight_maximum == 0) return Error::invalid_argument;
         const Encoded connect = encode_connect(options, {rx_.data, 0});
         if (connect.error != Error::no_space) return connect.error;
         if (connect.size > rx_.size) return Error::buffer_too_small;
@@ -2177,8 +2195,9 @@ public:
     Result connect(const ConnectOptions& options) { return {engine_.connect(options, port_.now_ms())}; }
 
     // Sends what is queued and DISCONNECT, so that the server forgets the will, and closes; then Event::disconnected with
-    // Error::ok, or response_timeout if the server takes no more. Without a connection it just stops. Kept records stay
-    // for the next connect(). Errors: not_started; publish_in_progress.
+    // Error::ok, or response_timeout if the server takes no more; until then `options` are used. Without a connection
+    // it just stops. What waits for in_flight_maximum, and what is not acknowledged, stays for the next connect().
+    // Errors: not_started; publish_in_progress (also if a message begun earlier is still to be sent again).
     Result disconnect() { return {engine_.disconnect(port_.now_ms())}; }
 
     // Closes at once, without DISCONNECT: the server publishes the will. Errors: not_started.

@@ -690,3 +690,17 @@ TEST_CASE("while any event is handled, the application may call anything") {
         }
     }
 }
+
+TEST_CASE("connect_size() and tx_size() are enough, and constants") {
+    static constexpr mqtt::ConnectOptions nothing{};
+    static_assert(mqtt::connect_size(nothing) == 17, "5 + 10 + 2");
+    static_assert(mqtt::tx_size(10, 100) == 6 + 16 + 60 + 10 * 113, "the formula at Buffers");
+    Session s(64, mqtt::tx_size(7, 1 + 300));
+    s.options.will = {"will", "message", mqtt::QoS::at_least_once, mqtt::Retain::no};
+    s.options.user_name = "user";
+    s.options.password = "password";
+    CHECK(mqtt::connect_size(s.options) <= 64);
+    REQUIRE(s.client.connect(s.options).ok());
+    const std::string payload(300, 'x');
+    for (int i = 0; i < 7; ++i) CHECK(s.client.publish("t", payload, mqtt::QoS::exactly_once).ok());
+}
