@@ -86,7 +86,8 @@ public:
     constexpr Bytes() = default;
     constexpr Bytes(const uint8_t* data, size_t size) : data_(data), size_(size) {}
     template <size_t N> constexpr Bytes(const uint8_t (&array)[N]) : data_(array), size_(N) {}
-    // From anything that is text: a literal, a string_view, a std::string. A literal's terminating 0 is not part of it.
+    // From anything that is text: a literal, a string_view, a std::string. What is an array of char ends before its first 0,
+    // which must be there: pass a buffer without one as Bytes(data, size).
     template <class Text, class = std::enable_if_t<std::is_convertible_v<const Text&, std::string_view>>>
     Bytes(const Text& text)
         : data_(reinterpret_cast<const uint8_t*>(std::string_view(text).data())), size_(std::string_view(text).size()) {}
@@ -279,7 +280,7 @@ struct ConnectOptions {
 
     uint32_t connect_timeout_ms = 30000;   // from opening the connection to CONNACK
     uint32_t response_timeout_ms = 10000;  // for PINGRESP, and for the last bytes of a disconnect
-    // Back-off: the n-th attempt in a row waits a random part of min(reconnect_max_ms, reconnect_min_ms * 2^n);
+    // Back-off: the n-th attempt in a row waits a random part of min(reconnect_max_ms, reconnect_min_ms * 2^n), n from 0;
     // after a refusal of our identity or credentials, at least half of reconnect_max_ms. A connection that lasted
     // stable_ms starts the row anew. At most 2^20 (17 minutes); reconnect_max_ms = 0: no automatic reconnect.
     uint32_t reconnect_min_ms = 1000;
@@ -623,7 +624,9 @@ inline Error read_fixed_header(const uint8_t* data, size_t size, FixedHeader& he
 // Section 3.1.
 struct Connect {
     static constexpr uint16_t types = bit(PacketType::connect);
-    enum Flag : uint8_t { clean_session = 0x02, has_will = 0x04, will_retain = 0x20, has_password = 0x40, has_user_name = 0x80 };
+    enum Flag : uint8_t {
+        clean_session = 0x02, has_will = 0x04, will_retain = 0x20, has_password = 0x40, has_user_name = 0x80
+    };
 
     std::string_view protocol_name = "MQTT";
     uint8_t protocol_level = 4;
@@ -739,7 +742,7 @@ struct Subscription {
     }
 };
 
-// A list of subscriptions: an array of the caller's (of filters only, for UNSUBSCRIBE), or part of a packet that was decoded.
+// A list of subscriptions: an array of the caller's (of filters only, for UNSUBSCRIBE), or part of a decoded packet.
 //     for (mqtt::Subscriptions rest = packet.filters; rest.next(subscription);) ...
 class Subscriptions {
 public:
@@ -1037,7 +1040,8 @@ public:
     // How many filters a SUBSCRIBE has.
     size_t filters(Offset place) const {
         size_t count = 0;
-        for (Offset p = id_place(place) + 2; p < place + size_at(place); ++count) p += static_cast<Offset>(3 + load_u16(data_ + p));
+        for (Offset p = id_place(place) + 2; p < place + size_at(place); ++count)
+            p += static_cast<Offset>(3 + load_u16(data_ + p));
         return count;
     }
 
@@ -1522,7 +1526,8 @@ public:
         (void)output();   // lets those go that wait for nothing
         if (!outbox_.can_stream()) return {Error::publish_in_progress};
         head.payload = Bytes(nullptr, static_cast<size_t>(size));   // only tells its size: with_rest is false
-        if (head.payload.size() != size) return {Error::packet_too_large};
+        if (head.payload.size() != size || size > Outbox::nowhere - head.topic.size() - 16)
+            return {Error::packet_too_large};
         return enqueue_message(head, true, size);
     }
 
@@ -1846,7 +1851,8 @@ private:
     }
     void settle() {
         acknowledge_seen();
-        if (checked && options_ != nullptr && state_ != State::connecting) {   // views that are kept too long are seen in tests
+        // Views that are kept too long are seen in tests.
+        if (checked && options_ != nullptr && state_ != State::connecting) {
             memset(rx_.data, 0xDD, in_begin_);
             memset(rx_.data + in_end_, 0xDD, rx_.size - in_end_);
         }
@@ -1923,7 +1929,8 @@ private:
     }
     // The same for a message that has to be remembered.
     bool can_remember(QoS qos, uint16_t packet_id) {
-        if (qos == QoS::at_most_once || !inbox_.full() || (qos == QoS::exactly_once && inbox_.has(packet_id))) return true;
+        if (qos == QoS::at_most_once || !inbox_.full()) return true;
+        if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
         blocked_ = true;
         return false;
     }
@@ -2135,16 +2142,17 @@ private:
 // What your platform gives: a type with these functions. None may block.
 //
 //     // Socket: > 0 progress (bytes, or "open"), 0 not yet, < 0 the connection is lost.
-//     int open(std::string_view host, uint16_t port);   // starts, and when called again continues, connecting
+//     int open(std::string_view host, uint16_t port);   // starts, and called again with the same continues, connecting
 //     int read(uint8_t* data, size_t size);
-//     int write(const uint8_t* data, size_t size);      // may take less than size; the bytes may move after the call
+//     int write(const uint8_t* data, size_t size);      // may take less: the rest comes again, from other memory
 //     void close();                                     // at any time, also twice
 //     // Clock: any start, wraps around at 2^32, never goes back.
 //     uint32_t now_ms();
 //     // Entropy, so that many clients do not reconnect in step; optional.
 //     uint32_t random();
 //
-// Ports come with the library in platform/. A wrong or missing function is told by one static_assert.
+// After < 0 what was received before can still be read; then comes close(). Ports come with the library in platform/. A
+// wrong or missing function is told by one static_assert.
 namespace detail {
 
 template <class T> T& some();   // only for decltype
@@ -2179,7 +2187,8 @@ template <class Port> class Client {
     static_assert(detail::has_write<Port>::value, "a port needs: int write(const uint8_t* data, size_t size)");
     static_assert(detail::has_close<Port>::value, "a port needs: void close()");
     static_assert(detail::has_now_ms<Port>::value, "a port needs: uint32_t now_ms()");
-    static_assert(detail::has_random<Port>::value || !detail::names_random<Port>::value, "a port needs: uint32_t random()");
+    static_assert(detail::has_random<Port>::value || !detail::names_random<Port>::value,
+                  "a port needs: uint32_t random()");
 
 public:
     // Port and memory must outlive the client.
@@ -2250,10 +2259,12 @@ public:
 
     // Begins a message of `size` payload bytes, which write_payload() sends piece by piece, from your memory and without a
     // copy; until the last piece nothing else can be sent, pings neither: if it rests for longer than the keep-alive
-    // time, the server (and after response_timeout_ms more, the client) ends the connection. One at a time; with QoS 1 and 2 it has to be acknowledged
-    // before the next one. If the connection ends before that, a QoS 0 message is gone, and for the others the event
-    // resend_payload asks for the payload again, from its first byte (or dropped tells that the session is lost).
-    // Errors: publish_in_progress, not_connected, and those of publish().
+    // time, the server (and after response_timeout_ms more, the client) ends the connection. One at a time; with QoS 1
+    // and 2 it has to be acknowledged before the next one. If the connection ends before that, a QoS 0 message is gone,
+    // and for the others the event resend_payload asks for the payload again, from its first byte (or dropped tells that
+    // the session is lost).
+    // Errors: publish_in_progress (also while messages wait for in_flight_maximum, or drops are being told: try again
+    // later), not_connected, and those of publish().
     Result begin_publish(std::string_view topic, uint32_t size, QoS qos = QoS::at_most_once, Retain retain = Retain::no) {
         Publish packet;
         packet.topic = topic;
@@ -2289,7 +2300,9 @@ public:
     }
 
     // The same for the end of subscriptions; Event::unsubscribed.
-    Result unsubscribe(const std::string_view* list, size_t count) { return request(PacketType::unsubscribe, {list, count}); }
+    Result unsubscribe(const std::string_view* list, size_t count) {
+        return request(PacketType::unsubscribe, {list, count});
+    }
     Result unsubscribe(std::initializer_list<std::string_view> list) { return unsubscribe(list.begin(), list.size()); }
     Result unsubscribe(std::string_view filter) { return unsubscribe(&filter, 1); }
 

@@ -27,8 +27,8 @@
 // and there is no flush(). But the caller must come back with as many bytes as it had offered, as a Client does:
 // until then the server may not look at the frame that has begun.
 //
-// Memory. `scratch_size` (default 512), and some 220 bytes besides the wrapped port; about 200 bytes of stack for the
-// SHA-1 of the handshake; no heap. A frame carries at most scratch_size - 8 bytes (65535 if that is less), and costs 6
+// Memory. `scratch_size` (default 512), and besides it and the wrapped port some 290 bytes (330 where pointers have 64
+// bits); about 500 bytes of stack in the handshake; no heap. A frame carries at most scratch_size - 8 bytes (65535 if that is less), and costs 6
 // bytes, or 8 if it carries more than 125.
 
 #ifndef MQTT_PLATFORM_WEBSOCKET_HPP

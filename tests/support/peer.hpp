@@ -53,7 +53,6 @@ struct ScriptedPort {
     bool cut = false;                 // the connection is lost, once what it still holds has been read
     size_t write_limit = SIZE_MAX;    // bytes that one write() takes; 0: none for now
     size_t read_limit = SIZE_MAX;     // bytes that one read() gives
-    bool scribble = true;             // overwrites what write() was given elsewhere: see `last_write`
     std::string to_client, from_client;
     std::string host;
     uint16_t port = 0;

@@ -751,6 +751,25 @@ TEST_CASE("a pong goes between frames, never into one") {
     CHECK(frames[1].payload == "ping");
 }
 
+TEST_CASE("half a ping is not answered, also if another one waits for its answer") {
+    Port port;
+    open(port);
+    port.write_limit = 8;
+    CHECK(write(port, "within a frame") == 2);
+    const std::string second = frame(0x89, "second");
+    port.to_client = frame(0x89, "first") + second.substr(0, 5);
+    CHECK(read_all(port, 64).empty());
+    port.write_limit = SIZE_MAX;
+    CHECK(write(port, "thin a frame") == 12);
+    CHECK(read_all(port, 64).empty());
+    CHECK(take_data(port.from_client) == "within a frame");
+    port.to_client = second.substr(5);
+    CHECK(read_all(port, 64).empty());
+    const std::vector<Frame> frames = take_frames(port.from_client);
+    REQUIRE(frames.size() == 1);
+    CHECK(frames[0].payload == "second");
+}
+
 TEST_CASE("a waiting pong and data go out with one write") {
     Port port;
     open(port);
