@@ -1,103 +1,29 @@
 // The client as applications use it, over real TCP, against mosquitto.
 #include <doctest/doctest.h>
 
-#include <functional>
-#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "mqtt.hpp"
 #include "platform/posix.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/process.hpp"
 
 using mqtt::Event;
 using mqtt::QoS;
 using mqtt::Retain;
+using test::all_qos;
 using test::eventually;
 using test::Mosquitto;
 
 namespace {
 
-struct Device {
-    explicit Device(const std::string& id, uint16_t broker, size_t rx_size = 4096, size_t tx_size = 65536,
-                    uint16_t receive_maximum = 100)
-        : name(id), rx(rx_size), tx(tx_size),
-          client(port, {{rx.data(), rx.size()}, {tx.data(), tx.size()}, receive_maximum}) {
-        options.host = "127.0.0.1";
-        options.port = broker;
-        options.client_id = name;
-        options.clean_session = false;
-        options.reconnect_min_ms = 20;
-        options.reconnect_max_ms = 100;
-    }
-
-    // Polls once, and waits a moment if there was nothing to do.
-    Event step() {
-        const Event event = client.poll();
-        switch (event.kind) {
-        case Event::none: port.wait(std::min<uint32_t>(client.idle_ms(), 5), client.wants_write()); break;
-        case Event::received:
-            if (event.message.offset == 0) payload.clear();
-            payload.append(event.message.payload.text());
-            if (event.message.complete()) {
-                messages.push_back({std::string(event.message.topic), payload, event.message.qos, event.message.retain});
-            }
-            break;
-        case Event::disconnected: ended.push_back(event.error); break;
-        case Event::acknowledged:
-        case Event::dropped: ++finished[event.packet_id]; break;
-        default: break;
-        }
-        ++counts[event.kind];
-        last[event.kind] = event;
-        return event;
-    }
-    bool until(Event::Kind kind) {
-        const int before = counts[kind];
-        return eventually([&] { return step(), counts[kind] != before; });
-    }
-    bool until(const std::function<bool()>& condition) {
-        return eventually([&] { return condition() || (step(), condition()); });
-    }
-    void connect() {
-        REQUIRE(client.connect(options).ok());
-        REQUIRE(until(Event::connected));
-    }
-    void subscribe(std::string_view filter, QoS qos) {
-        REQUIRE(client.subscribe(filter, qos).ok());
-        REQUIRE(until(Event::subscribed));
-        REQUIRE(last[Event::subscribed].reason_codes.size() == 1);
-    }
-    void disconnect() {
-        REQUIRE(client.disconnect().ok());
-        REQUIRE(until(Event::disconnected));
-        CHECK(ended.back() == mqtt::Error::ok);
-    }
-
-    struct Received {
-        std::string topic, payload;
-        QoS qos;
-        bool retain;
-    };
-    std::string name;
-    std::vector<uint8_t> rx, tx;
-    mqtt::posix::Tcp port;
-    mqtt::ConnectOptions options;
-    mqtt::Client<mqtt::posix::Tcp> client;
-    std::string payload;
-    std::vector<Received> messages;
-    std::vector<mqtt::Error> ended;
-    std::map<uint16_t, int> finished;
-    std::map<int, int> counts;
-    std::map<int, Event> last;   // its views are void
-};
-
-constexpr QoS all_qos[] = {QoS::at_most_once, QoS::at_least_once, QoS::exactly_once};
+using Device = test::Device<mqtt::posix::Tcp>;
 
 // Sends `count` messages of 64 bytes with at most 100 in flight, and checks what comes.
 void flood(uint16_t broker, QoS qos, size_t count) {
-    Device sender("sender", broker), receiver("receiver", broker, 65536, 65536, 1000);
+    Device sender(broker, "sender"), receiver(broker, "receiver", 65536, 65536, 1000);
     sender.options.in_flight_maximum = 100;
     sender.connect();
     receiver.connect();
@@ -137,9 +63,9 @@ void flood(uint16_t broker, QoS qos, size_t count) {
 
 TEST_CASE("mosquitto: messages of each QoS go both ways [MQTT-7.1.2-1] [MQTT-7.0.0-2]") {
     Mosquitto broker;
-    Device device("device", broker.port);
+    Device device(broker.port, "device");
     device.connect();
-    CHECK(!device.last[Event::connected].session_present);
+    CHECK(!device.session_present());
     device.subscribe("t/#", QoS::exactly_once);
     for (const QoS qos : all_qos) {
         CAPTURE(static_cast<int>(qos));
@@ -159,7 +85,7 @@ TEST_CASE("mosquitto: messages of each QoS go both ways [MQTT-7.1.2-1] [MQTT-7.0
 
 TEST_CASE("mosquitto: granted QoS and retained messages") {
     Mosquitto broker;
-    Device device("device", broker.port);
+    Device device(broker.port, "device");
     device.connect();
     REQUIRE(device.client.publish("r", "kept", QoS::at_least_once, Retain::yes).ok());
     REQUIRE(device.until(Event::acknowledged));
@@ -179,11 +105,11 @@ TEST_CASE("mosquitto: granted QoS and retained messages") {
 
 TEST_CASE("mosquitto: the will is published when the connection is cut, not after a disconnect") {
     Mosquitto broker;
-    Device watcher("watcher", broker.port);
+    Device watcher(broker.port, "watcher");
     watcher.connect();
     watcher.subscribe("status/+", QoS::exactly_once);
     for (const QoS qos : all_qos) {
-        Device device("device", broker.port);
+        Device device(broker.port, "device");
         device.options.will = {"status/device", "gone", qos, Retain::no};
         device.connect();
         REQUIRE(device.client.abort().ok());
@@ -207,7 +133,7 @@ TEST_CASE("mosquitto: a session goes on after the broker was killed and started 
     test::TemporaryFolder data;
     Mosquitto broker("persistence true\nautosave_on_changes true\nautosave_interval 1\npersistence_location " +
                      data.path.string() + "/\n");
-    Device device("device", broker.port);
+    Device device(broker.port, "device");
     device.connect();
     device.subscribe("t", QoS::exactly_once);
     broker.process.stop();
@@ -215,7 +141,7 @@ TEST_CASE("mosquitto: a session goes on after the broker was killed and started 
     for (const QoS qos : all_qos) REQUIRE(device.client.publish("t", "offline", qos).ok());
     REQUIRE(broker.start());
     REQUIRE(device.until(Event::connected));
-    CHECK(device.last[Event::connected].session_present);
+    CHECK(device.session_present());
     REQUIRE(device.until([&] { return device.messages.size() == 3; }));
     REQUIRE(device.until([&] { return device.finished.size() == 2; }));
     device.disconnect();
@@ -226,7 +152,7 @@ TEST_CASE("mosquitto: connections cut at any moment lose nothing, and QoS 2 come
     // With a limit, mosquitto 2.0.11 counts what was in flight in a lost connection against the next one, and then refuses
     // messages (PUBACK with 151, which a 3.1.1 client does not see).
     Mosquitto broker("max_inflight_messages 0\n");
-    Device sender("sender", broker.port), receiver("receiver", broker.port, 4096, 65536, 1000);
+    Device sender(broker.port, "sender"), receiver(broker.port, "receiver", 4096, 65536, 1000);
     sender.connect();
     receiver.connect();
     receiver.subscribe("t/+", QoS::exactly_once);
@@ -265,7 +191,7 @@ TEST_CASE("mosquitto: connections cut at any moment lose nothing, and QoS 2 come
 
 TEST_CASE("mosquitto: a stopped broker is noticed by keep-alive [MQTT-3.12.4-1] [MQTT-3.1.2-23]") {
     Mosquitto broker;
-    Device device("device", broker.port);
+    Device device(broker.port, "device");
     device.options.keep_alive = 1;
     device.options.response_timeout_ms = 300;
     device.connect();
@@ -275,13 +201,13 @@ TEST_CASE("mosquitto: a stopped broker is noticed by keep-alive [MQTT-3.12.4-1] 
     CHECK(device.ended.back() == mqtt::Error::response_timeout);
     broker.process.signal(SIGCONT);
     REQUIRE(device.until(Event::connected));
-    CHECK(device.last[Event::connected].session_present);
+    CHECK(device.session_present());
     device.disconnect();
 }
 
 TEST_CASE("mosquitto: messages larger than both buffers, both ways") {
     Mosquitto broker;
-    Device device("device", broker.port, 512, 512, 20);
+    Device device(broker.port, "device", 512, 512, 20);
     device.connect();
     device.subscribe("large", QoS::exactly_once);
     std::string text(3000000, '\0');
@@ -308,7 +234,7 @@ TEST_CASE("mosquitto: messages larger than both buffers, both ways") {
 TEST_CASE("mosquitto: refused credentials are told with their reason [MQTT-3.2.2-5]") {
     test::TemporaryFolder folder;
     Mosquitto broker("allow_anonymous false\npassword_file " + folder.write("passwords", "") + "\n");
-    Device device("device", broker.port);
+    Device device(broker.port, "device");
     device.options.user_name = "nobody";
     device.options.password = "wrong";
     REQUIRE(device.client.connect(device.options).ok());

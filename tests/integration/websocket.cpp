@@ -2,8 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,11 +9,13 @@
 #include "mqtt.hpp"
 #include "platform/posix.hpp"
 #include "platform/websocket.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/process.hpp"
 
 using mqtt::Event;
 using mqtt::QoS;
 using mqtt::websocket::Error;
+using test::all_qos;
 using test::eventually;
 using test::Mosquitto;
 
@@ -46,76 +46,7 @@ private:
     std::unique_ptr<Mosquitto> mosquitto_;
 };
 
-template <size_t scratch_size = 512> struct Device {
-    using Port = mqtt::WebSocket<mqtt::posix::Tcp, scratch_size>;
-
-    explicit Device(uint16_t broker, size_t rx_size = 4096, size_t tx_size = 65536)
-        : rx(rx_size), tx(tx_size), client(port, {{rx.data(), rx.size()}, {tx.data(), tx.size()}, 100}) {
-        options.host = "127.0.0.1";
-        options.port = broker;
-        options.client_id = "device";
-        options.clean_session = false;
-        options.reconnect_min_ms = 20;
-        options.reconnect_max_ms = 100;
-    }
-
-    // Polls once, and waits a moment if there was nothing to do.
-    Event step() {
-        const Event event = client.poll();
-        switch (event.kind) {
-        case Event::none: port.wait(std::min<uint32_t>(client.idle_ms(), 5), client.wants_write()); break;
-        case Event::received:
-            if (event.message.offset == 0) payload.clear();
-            payload.append(event.message.payload.text());
-            if (event.message.complete()) messages.push_back({std::string(event.message.topic), payload, event.message.qos});
-            break;
-        case Event::disconnected:
-            ended.push_back(event.error);
-            reason = port.error_text();
-            break;
-        case Event::acknowledged: ++finished[event.packet_id]; break;
-        default: break;
-        }
-        ++counts[event.kind];
-        if (event.kind == Event::connected) session_present = event.session_present;
-        return event;
-    }
-    bool until(Event::Kind kind) {
-        const int before = counts[kind];
-        return eventually([&] { return step(), counts[kind] != before; });
-    }
-    bool until(const std::function<bool()>& condition) {
-        return eventually([&] { return condition() || (step(), condition()); });
-    }
-    void connect() {
-        REQUIRE(client.connect(options).ok());
-        REQUIRE(until(Event::connected));
-    }
-    void subscribe(std::string_view filter) {
-        REQUIRE(client.subscribe(filter, QoS::exactly_once).ok());
-        REQUIRE(until(Event::subscribed));
-    }
-    void disconnect() {
-        REQUIRE(client.disconnect().ok());
-        REQUIRE(until(Event::disconnected));
-        CHECK(ended.back() == mqtt::Error::ok);
-    }
-
-    struct Received {
-        std::string topic, payload;
-        QoS qos;
-    };
-    std::vector<uint8_t> rx, tx;
-    Port port;
-    mqtt::ConnectOptions options;
-    mqtt::Client<Port> client;
-    std::string payload, reason;
-    std::vector<Received> messages;
-    std::vector<mqtt::Error> ended;
-    std::map<uint16_t, int> finished;
-    std::map<int, int> counts;
-    bool session_present = false;
-};
+template <size_t scratch_size = 512> using Device = test::Device<mqtt::WebSocket<mqtt::posix::Tcp, scratch_size>>;
 
 // Traffic on the plain listener. mosquitto 2.0.11 sends at most 4096 bytes over WebSocket per round of its loop, and a
 // round without other events lasts 100 ms: 40 kB/s.
@@ -137,8 +68,6 @@ private:
     mqtt::ConnectOptions options_;
     mqtt::Client<mqtt::posix::Tcp> client_;
 };
-
-constexpr QoS all_qos[] = {QoS::at_most_once, QoS::at_least_once, QoS::exactly_once};
 
 // A server that sends `answer` to the first who connects, and then closes.
 class OneAnswer {
@@ -245,7 +174,7 @@ TEST_CASE_TEMPLATE("mosquitto over WebSocket: a message of 1 MB both ways, with 
                    Device<512>, Device<16384>) {
     Broker broker;
     Waker waker(broker.plain());
-    Made device(broker.port, 512, 512);
+    Made device(broker.port, "device", 512, 512);
     device.connect();
     device.subscribe("large");
     std::string text(1000000, '\0');
@@ -288,7 +217,7 @@ TEST_CASE("mosquitto over WebSocket: a session goes on after the broker was kill
         for (const QoS qos : all_qos) REQUIRE(device.client.publish("t", "offline", qos).ok());
         REQUIRE(broker.start());
         REQUIRE(device.until(Event::connected));
-        CHECK(device.session_present);
+        CHECK(device.session_present());
         REQUIRE(device.until([&] { return device.messages.size() == 3; }));
         REQUIRE(device.until([&] { return device.client.unacknowledged() == 0; }));
         device.messages.clear();
