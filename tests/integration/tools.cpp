@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -520,6 +521,21 @@ TEST_CASE("gateway: forwards what devices publish, also over lost connections on
     for (int i = 0; i < 200; ++i) CHECK(log[static_cast<size_t>(i) + 2].payload == "value " + std::to_string(i));
     CHECK(log[5].topic == "gateway/pump/many");
     CHECK(eventually([&] { return field.broker.with([](test::Broker& b) { return b.session("gateway-pump")->in_flight == 0; }); }));
+    // Two devices at once, each with more than can be under way, while upstream is connected and does not answer.
+    upstream.broker.with([&](test::Broker&) {
+        for (const char* topic : {"pump/both", "fan/both"})
+            field.publish({"-t", topic, "-l", "-q", "1"}, field.folder.write("lines", lines));
+        CHECK(eventually([&] {
+            return field.broker.with([](test::Broker& b) {
+                return b.session("gateway-pump")->in_flight == 20 && b.session("gateway-fan")->in_flight == 20;
+            });
+        }));
+    });
+    CHECK(eventually([&] {
+        const auto all = upstream.log();
+        return std::count_if(all.begin(), all.end(), [](const auto& m) { return m.topic == "gateway/fan/both"; }) == 200 &&
+               std::count_if(all.begin(), all.end(), [](const auto& m) { return m.topic == "gateway/pump/both"; }) == 200;
+    }));
     // The devices' connections are cut; the sessions stay.
     field.broker.drop_all();
     field.publish({"-t", "fan/speed", "-m", "later", "-q", "1"});
