@@ -2070,10 +2070,11 @@ private:
         const uint32_t id_size = qos != QoS::at_most_once ? 2 : 0;
         const uint32_t total = header.packet_size() - message_head();
         const uint32_t behind_topic = total + id_size;
+        const bool at_id = id_size != 0 && in_left_ == behind_topic;
         size_t size = in_end_ - keep;
         if (in_left_ > behind_topic) {
             if (size > in_left_ - behind_topic) size = static_cast<size_t>(in_left_ - behind_topic);
-        } else if (in_left_ == behind_topic && id_size != 0) {
+        } else if (at_id) {
             if (size < id_size || !can_answer(header.first_byte)) return Step::wait;
             if (!can_remember(qos, load_u16(rx_.data + keep))) return Step::wait;
             size = static_cast<size_t>(id_size);
@@ -2083,7 +2084,7 @@ private:
         if (size == 0) return Step::wait;
         uint16_t id = 0;
         bool again = false;
-        if (in_left_ == behind_topic && id_size != 0) {
+        if (at_id) {
             id = load_u16(rx_.data + keep);
             if (id == 0) return reject(Error::malformed_packet);
             again = qos == QoS::exactly_once && inbox_.has(id);

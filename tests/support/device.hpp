@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,10 +36,20 @@ template <class Port> struct Device {
         switch (event.kind) {
         case mqtt::Event::none: port.wait(std::min<uint32_t>(client.idle_ms(), 5), client.wants_write()); break;
         case mqtt::Event::received:
-            if (event.message.offset == 0) payload.clear();
+            if (event.message.offset == 0) {
+                payload.clear();
+                if (event.message.qos == mqtt::QoS::exactly_once) {
+                    const bool is_new = unreleased.insert(event.packet_id).second;
+                    CHECK(is_new);   // [MQTT-4.3.3-2]: not delivered again before PUBREL
+                }
+            }
             payload.append(event.message.payload.text());
             if (event.message.complete())
                 messages.push_back({std::string(event.message.topic), payload, event.message.qos, event.message.retain});
+            break;
+        case mqtt::Event::pubrel: unreleased.erase(event.packet_id); break;
+        case mqtt::Event::connected:
+            if (!event.session_present) unreleased.clear();
             break;
         case mqtt::Event::disconnected:
             ended.push_back(event.error);
@@ -89,6 +100,7 @@ template <class Port> struct Device {
     std::vector<Received> messages;
     std::vector<mqtt::Error> ended;
     std::map<uint16_t, int> finished;
+    std::set<uint16_t> unreleased;     // QoS 2 ids that were delivered
     std::map<int, int> counts;
     std::map<int, mqtt::Event> last;   // its views are void
 };
