@@ -1,4 +1,4 @@
-// mqtt.hpp - an MQTT 3.1.1 client in one header, for firmware and for everything larger.
+// mqtt.hpp - an MQTT 5 and 3.1.1 client in one header, for firmware and for everything larger.
 //
 // Copyright the mqtt.hpp authors. Distributed under the Boost Software License, Version 1.0 (see LICENSE).
 //
@@ -7,7 +7,7 @@
 //   * all memory is yours: two buffers, `rx` and `tx`, and the client object; formulas at `Buffers`;
 //   * QoS 1 and 2 messages that were accepted survive any number of lost connections, in order, QoS 2 exactly once;
 //   * one `poll()` does a bounded amount of work and returns one event, by value: no callbacks, no re-entrancy;
-//   * while packets lie in `rx` they are handed out without I/O; then one `write` flushes everything, one `read` refills.
+//   * while packets lie in `rx` they are handed out without I/O; then one `write` flushes all, one `read` refills.
 //
 //     uint8_t rx[1024], tx[8192];                       // the only memory the client uses
 //     mqtt::posix::Tcp port;                            // platform/posix.hpp; a port for your RTOS is ten lines
@@ -26,7 +26,8 @@
 //             port.wait(client.idle_ms(), client.wants_write());
 //     }
 //
-// Words. Names are those of the specification (docs.oasis-open.org/mqtt/mqtt/v3.1.1); what it does not name:
+// Words. Names are those of the specifications (docs.oasis-open.org/mqtt/mqtt/v5.0 and v3.1.1). Clauses are cited from
+// 3.1.1 where both have them, and with "5:" in front where MQTT 5 alone has them. What they do not name:
 //   packet     one MQTT control packet, fixed header included
 //   record     a packet in the outbox (`tx`); it is *kept* while an answer to it is due, else *forgotten* once written
 //   session    what both sides remember between connections: unanswered records, ids of QoS 2 messages received
@@ -34,9 +35,9 @@
 //   port       your socket, clock and entropy: see "The port" near the end
 //   view       a string_view or Bytes that points into a buffer: valid until the next poll()
 //
-// Map:  1 configuration   2 bytes   3 protocol constants   4 errors   5 what you pass and get   6 topics and text
-//       7 cursors         8 packets   9 outbox   10 inbox   11 engine   12 the port, and Client
-// To use the client, read 4, 5 and 12. To use the codec alone, read 8. The rest is how it works.
+// Map:  1 configuration    2 bytes    3 protocol constants   4 errors   5 properties   6 what you pass and get
+//       7 topics and text  8 cursors  9 packets  10 outbox  11 inbox  12 aliases  13 engine  14 the port, and Client
+// To use the client, read 4, 5, 6 and 14. To use the codec alone, read 9. The rest is how it works.
 
 #ifndef MQTT_HPP
 #define MQTT_HPP
@@ -57,18 +58,32 @@
 // When it is defined, bytes that an event pointed to are overwritten at the next poll(), so that a view kept too
 // long is seen in tests. The same definition must hold in all of a program: see MQTT_CONFIGURATION.
 #ifdef MQTT_ASSERT
-#define MQTT_CONFIGURATION v1_checked
-#define MQTT_CHECKED true
+#define MQTT_CHECKED 1
 #else
-#define MQTT_CONFIGURATION v1
-#define MQTT_CHECKED false
+#define MQTT_CHECKED 0
 #define MQTT_ASSERT(condition) static_cast<void>(0)
+#endif
+
+// MQTT_ENABLE_V5: with 0, MQTT 5 is left out: nothing of it is in the image, and Version::v5 is refused.
+#ifndef MQTT_ENABLE_V5
+#define MQTT_ENABLE_V5 1
+#endif
+
+#if MQTT_ENABLE_V5 && MQTT_CHECKED
+#define MQTT_CONFIGURATION v1_checked
+#elif MQTT_ENABLE_V5
+#define MQTT_CONFIGURATION v1
+#elif MQTT_CHECKED
+#define MQTT_CONFIGURATION v1_311_checked
+#else
+#define MQTT_CONFIGURATION v1_311
 #endif
 
 namespace mqtt {
 inline namespace MQTT_CONFIGURATION {
 
-inline constexpr bool checked = MQTT_CHECKED;   // assertions are on
+inline constexpr bool checked = MQTT_CHECKED != 0;    // assertions are on
+inline constexpr bool has_v5 = MQTT_ENABLE_V5 != 0;   // MQTT 5 is built in
 
 // The configuration is part of every symbol's name, so objects of two configurations never meet. And with GCC
 // or Clang for ELF, a program that holds both does not link: each configuration defines this symbol, once.
@@ -86,11 +101,12 @@ public:
     constexpr Bytes() = default;
     constexpr Bytes(const uint8_t* data, size_t size) : data_(data), size_(size) {}
     template <size_t N> constexpr Bytes(const uint8_t (&array)[N]) : data_(array), size_(N) {}
-    // From anything that is text: a literal, a string_view, a std::string. What is an array of char ends before its first 0,
-    // which must be there: pass a buffer without one as Bytes(data, size).
+    // From anything that is text: a literal, a string_view, a std::string. What is an array of char ends before its
+    // first 0, which must be there: pass a buffer without one as Bytes(data, size).
     template <class Text, class = std::enable_if_t<std::is_convertible_v<const Text&, std::string_view>>>
     Bytes(const Text& text)
-        : data_(reinterpret_cast<const uint8_t*>(std::string_view(text).data())), size_(std::string_view(text).size()) {}
+        : data_(reinterpret_cast<const uint8_t*>(std::string_view(text).data())),
+          size_(std::string_view(text).size()) {}
 
     constexpr const uint8_t* data() const { return data_; }
     constexpr size_t size() const { return size_; }
@@ -122,29 +138,117 @@ inline void store_u16(uint8_t* data, uint16_t value) {
     data[1] = static_cast<uint8_t>(value);
 }
 
+inline uint32_t load_u32(const uint8_t* data) {
+    return static_cast<uint32_t>(load_u16(data)) << 16 | load_u16(data + 2);
+}
+inline void store_u32(uint8_t* data, uint32_t value) {
+    store_u16(data, static_cast<uint16_t>(value >> 16));
+    store_u16(data + 2, static_cast<uint16_t>(value));
+}
+
+// Numbers of one to four bytes, seven bits in each, the lowest first (section 2.2.3; 5: 1.5.5). Reading gives the
+// bytes taken; 0: they have not all come; malformed: more than four, or not the shortest form [5: MQTT-1.5.5-1].
+constexpr size_t malformed = 5;
+inline size_t load_variable(const uint8_t* data, size_t size, uint32_t& value) {
+    value = 0;
+    for (size_t i = 0; i < 4; ++i) {
+        if (i == size) return 0;
+        value |= static_cast<uint32_t>(data[i] & 127) << (7 * i);
+        if (data[i] < 128) return data[i] == 0 && i != 0 ? malformed : i + 1;
+    }
+    return malformed;
+}
+constexpr size_t variable_size(uint32_t value) { return value < 128 ? 1 : value < 16384 ? 2 : value < 2097152 ? 3 : 4; }
+inline uint8_t* store_variable(uint8_t* data, uint32_t value) {
+    for (; value > 127; value >>= 7) *data++ = static_cast<uint8_t>(value | 128);
+    *data++ = static_cast<uint8_t>(value);
+    return data;
+}
+
+// A value that may be absent.
+template <class T> class Optional {
+public:
+    constexpr Optional() = default;
+    constexpr Optional(const T& value) : value_(value), has_value_(true) {}
+    constexpr bool has_value() const { return has_value_; }
+    constexpr explicit operator bool() const { return has_value_; }
+    constexpr const T& operator*() const { return value_; }   // only if there is one
+    constexpr const T* operator->() const { return &value_; }
+    constexpr T value_or(const T& other) const { return has_value_ ? value_ : other; }
+
+private:
+    T value_{};
+    bool has_value_ = false;
+};
+
 // ---------------------------------------------------------------------------------------- 3 protocol constants
+
+// Values are those on the wire (section 3.1.2.2). The last one is for ConnectOptions only.
+enum class Version : uint8_t {
+    v5_or_v3_1_1 = 0,   // 5, or 3.1.1 if the server does not know 5
+    v3_1_1 = 4,
+    v5 = 5
+};
 
 // Section 2.2.1. The upper half of a packet's first byte.
 enum class PacketType : uint8_t {
     reserved, connect, connack, publish, puback, pubrec, pubrel, pubcomp,
-    subscribe, suback, unsubscribe, unsuback, pingreq, pingresp, disconnect
+    subscribe, suback, unsubscribe, unsuback, pingreq, pingresp, disconnect, auth   // auth: MQTT 5
 };
+
+constexpr uint16_t bit(PacketType type) { return static_cast<uint16_t>(1U << static_cast<unsigned>(type)); }
 
 enum class QoS : uint8_t { at_most_once, at_least_once, exactly_once };
 enum class Retain : bool { no, yes };
 
-// How a server answered. The numbers are those of MQTT 5, so that code written today needs no change for it;
-// a 3.1.1 CONNACK is translated (section 3.2.2.3, see `Connack::reason`), its SUBACK has the same numbers already.
+enum class RetainHandling : uint8_t { send, send_if_new, do_not_send };   // 5: section 3.8.3.1
+
+// 5: section 2.4. From 0x80 on they say no. 3.1.1 has its own for CONNACK, which are translated (see `Connack`), and
+// the first three and 0x80 in SUBACK.
 enum class ReasonCode : uint8_t {
-    success = 0x00,                        // in SUBACK: granted QoS 0
+    success = 0x00,                        // in DISCONNECT: normal disconnection; in SUBACK: granted QoS 0
     granted_qos_1 = 0x01,
     granted_qos_2 = 0x02,
-    unspecified_error = 0x80,              // in a 3.1.1 SUBACK: the subscription was refused
-    unsupported_protocol_version = 0x84,
-    client_identifier_not_valid = 0x85,
-    bad_user_name_or_password = 0x86,
-    not_authorized = 0x87,
-    server_unavailable = 0x88
+    disconnect_with_will_message = 0x04,
+    no_matching_subscribers = 0x10,
+    no_subscription_existed = 0x11,
+    continue_authentication = 0x18,
+    re_authenticate = 0x19,
+    unspecified_error = 0x80,
+    malformed_packet,
+    protocol_error,
+    implementation_specific_error,
+    unsupported_protocol_version,
+    client_identifier_not_valid,
+    bad_user_name_or_password,
+    not_authorized,
+    server_unavailable,
+    server_busy,
+    banned,
+    server_shutting_down,
+    bad_authentication_method,
+    keep_alive_timeout,
+    session_taken_over,
+    topic_filter_invalid,
+    topic_name_invalid,
+    packet_identifier_in_use,
+    packet_identifier_not_found,
+    receive_maximum_exceeded,
+    topic_alias_invalid,
+    packet_too_large,
+    message_rate_too_high,
+    quota_exceeded,
+    administrative_action,
+    payload_format_invalid,
+    retain_not_supported,
+    qos_not_supported,
+    use_another_server,
+    server_moved,
+    shared_subscriptions_not_supported,
+    connection_rate_exceeded,
+    maximum_connect_time,
+    subscription_identifiers_not_supported,
+    wildcard_subscriptions_not_supported   // 0xA2
 };
 
 constexpr uint32_t max_remaining_length = 268435455;   // section 2.2.3
@@ -172,17 +276,31 @@ enum class Error : uint8_t {
     invalid_filter,             // empty, too long, not UTF-8, or a wildcard out of place [MQTT-4.7.1-2, -3]
     invalid_string,             // too long, not UTF-8, or with U+0000 [MQTT-1.5.3-1, -2]
     unknown_packet_id,          // `acknowledge()` for no open message
+    // MQTT 5:
+    invalid_properties,         // not legal in this packet, malformed, or what the client sets by itself; see 5
+    qos_not_supported,          // above the server's Maximum QoS [5: MQTT-3.2.2-11]
+    retain_not_supported,       // the server keeps no retained messages [5: MQTT-3.2.2-14]
+    wildcard_subscriptions_not_supported,     // by the server (5: section 3.2.2.3.11), and so on
+    subscription_identifiers_not_supported,
+    shared_subscriptions_not_supported,
     // The server, by what it sent: the connection is closed.
     malformed_packet,           // its bytes are against the specification
     protocol_error,             // a well-formed packet that must not come now, or not for this packet id
     oversize_packet,            // a packet other than PUBLISH that is larger than `rx`
     receive_maximum_exceeded,   // more QoS 2 messages open at once than `Buffers::receive_maximum`
     connection_refused,         // CONNACK says no; `Event::reason` says why
+    session_lost,               // in Event::dropped: it no longer has the session [MQTT-3.1.2-6]
+    // MQTT 5:
+    topic_alias_invalid,        // 0, or above `Buffers::topic_alias_maximum` [5: MQTT-3.1.2-26]
+    session_unknown,            // it has a session of which we know nothing; the next connection begins a new one
+                                // [5: MQTT-3.2.2-4]
+    server_disconnected,        // it sent DISCONNECT; `Event::reason` says why
     // The network, or a server that is not there: the connection is closed.
     connect_failed,             // the port could not connect
     connect_timeout,            // no connection and CONNACK within `connect_timeout_ms`
     connection_lost,            // the port says so
-    response_timeout            // no PINGRESP, or no end of a disconnect, within `response_timeout_ms`
+    response_timeout,           // no PINGRESP, or no end of a disconnect, within `response_timeout_ms`
+    message_expired             // in Event::dropped: it waited for longer than its Message Expiry Interval
 };
 
 enum class Fault : uint8_t { none, not_now, caller, server, network };
@@ -190,8 +308,8 @@ enum class Fault : uint8_t { none, not_now, caller, server, network };
 constexpr Fault fault(Error error) {
     return error == Error::ok                  ? Fault::none
            : error <= Error::not_connected     ? Fault::not_now
-           : error <= Error::unknown_packet_id ? Fault::caller
-           : error <= Error::connection_refused ? Fault::server
+           : error <= Error::shared_subscriptions_not_supported ? Fault::caller
+           : error <= Error::server_disconnected ? Fault::server
                                                : Fault::network;
 }
 
@@ -201,24 +319,38 @@ inline const char* to_string(Error error) {
         "ok", "no space", "receive maximum reached", "publish in progress", "not connected",
         "not started", "already started", "buffer too small", "packet too large", "invalid argument",
         "invalid client id", "invalid topic", "invalid filter", "invalid string", "unknown packet id",
+        "invalid properties", "QoS not supported", "retain not supported", "wildcard subscriptions not supported",
+        "subscription identifiers not supported", "shared subscriptions not supported",
         "malformed packet", "protocol error", "oversize packet", "receive maximum exceeded", "connection refused",
-        "connect failed", "connect timeout", "connection lost", "response timeout"};
+        "session lost", "topic alias invalid", "session unknown", "server disconnected",
+        "connect failed", "connect timeout", "connection lost", "response timeout", "message expired"};
     return static_cast<size_t>(error) < sizeof names / sizeof *names ? names[static_cast<size_t>(error)] : "?";
 }
 
 inline const char* to_string(ReasonCode reason) {
+    static constexpr const char* refusals[] = {
+        "unspecified error", "malformed packet", "protocol error", "implementation specific error",
+        "unsupported protocol version", "client identifier not valid", "bad user name or password", "not authorized",
+        "server unavailable", "server busy", "banned", "server shutting down", "bad authentication method",
+        "keep alive timeout", "session taken over", "topic filter invalid", "topic name invalid",
+        "packet identifier in use", "packet identifier not found", "receive maximum exceeded", "topic alias invalid",
+        "packet too large", "message rate too high", "quota exceeded", "administrative action",
+        "payload format invalid", "retain not supported", "QoS not supported", "use another server", "server moved",
+        "shared subscriptions not supported", "connection rate exceeded", "maximum connect time",
+        "subscription identifiers not supported", "wildcard subscriptions not supported"};
     switch (reason) {
     case ReasonCode::success: return "success";
     case ReasonCode::granted_qos_1: return "granted QoS 1";
     case ReasonCode::granted_qos_2: return "granted QoS 2";
-    case ReasonCode::unspecified_error: return "unspecified error";
-    case ReasonCode::unsupported_protocol_version: return "unsupported protocol version";
-    case ReasonCode::client_identifier_not_valid: return "client identifier not valid";
-    case ReasonCode::bad_user_name_or_password: return "bad user name or password";
-    case ReasonCode::not_authorized: return "not authorized";
-    case ReasonCode::server_unavailable: return "server unavailable";
+    case ReasonCode::disconnect_with_will_message: return "disconnect with will message";
+    case ReasonCode::no_matching_subscribers: return "no matching subscribers";
+    case ReasonCode::no_subscription_existed: return "no subscription existed";
+    case ReasonCode::continue_authentication: return "continue authentication";
+    case ReasonCode::re_authenticate: return "re-authenticate";
+    default: break;
     }
-    return "?";
+    const size_t i = static_cast<size_t>(reason) - 0x80;
+    return i < sizeof refusals / sizeof *refusals ? refusals[i] : "?";
 }
 
 // What a call answers: whether it was accepted and, for what is answered by an event, under which packet id.
@@ -229,7 +361,258 @@ struct [[nodiscard]] Result {
     constexpr bool ok() const { return error == Error::ok; }
 };
 
-// --------------------------------------------------------------------------------- 5 what you pass and get
+// ------------------------------------------------------------------------------------------------ 5 properties
+
+// MQTT 5, section 2.2.2: what most packets can carry beside their fields. What the client sets by itself, and refuses
+// from you: session_expiry_interval, receive_maximum, maximum_packet_size and topic_alias_maximum in CONNECT (there are
+// members for them), topic_alias.
+//
+//     mqtt::PropertyBuffer<64> properties;                                  // at least as long as you need it
+//     properties.add(mqtt::prop::content_type, "text/plain").add(mqtt::prop::user_property, {"unit", "degrees"});
+//     client.publish("t", "21.5", mqtt::QoS::at_least_once, mqtt::Retain::no, properties);
+//     ...
+//     if (const auto topic = event.message.properties.get(mqtt::prop::response_topic)) answer(*topic);
+//     mqtt::UserProperty pair;
+//     for (auto rest = event.message.properties; rest.next(mqtt::prop::user_property, pair);) use(pair);
+//
+// What does not change can lie in flash (correlation data, if it is an array of bytes):
+//
+//     static constexpr auto text = mqtt::PropertyBuffer<16>().add(mqtt::prop::payload_format_indicator, 1);
+
+struct UserProperty {
+    std::string_view name, value;
+};
+
+enum class Format : uint8_t { byte, two_bytes, four_bytes, variable, text, topic, binary, pair };
+
+// What may be where. For Will Properties, the packet is `reserved`.
+struct PropertyRule {
+    enum Flag : uint8_t { once = 0, not_zero = 1, repeats = 2, identifier = 4 | not_zero };   // repeats in PUBLISH
+    uint8_t id;
+    Format format;
+    uint8_t flags;
+    uint16_t packets;
+};
+
+namespace prop {
+
+// The type of a property is part of its key's, so that a wrong one does not compile.
+template <Format format> struct Key {
+    static constexpr auto value() {
+        if constexpr (format == Format::byte) return uint8_t{};
+        else if constexpr (format == Format::two_bytes) return uint16_t{};
+        else if constexpr (format == Format::four_bytes || format == Format::variable) return uint32_t{};
+        else if constexpr (format == Format::binary) return Bytes{};
+        else if constexpr (format == Format::pair) return UserProperty{};
+        else return std::string_view{};
+    }
+    using Type = decltype(value());
+    uint8_t id;
+};
+
+inline constexpr uint16_t connect = bit(PacketType::connect), connack = bit(PacketType::connack),
+    publish = bit(PacketType::publish), will = bit(PacketType::reserved), subscribe = bit(PacketType::subscribe),
+    disconnect = bit(PacketType::disconnect), auth = bit(PacketType::auth), unsubscribe = bit(PacketType::unsubscribe),
+    answers = bit(PacketType::puback) | bit(PacketType::pubrec) | bit(PacketType::pubrel) | bit(PacketType::pubcomp) |
+              bit(PacketType::suback) | bit(PacketType::unsuback),
+    all = connect | connack | publish | will | subscribe | disconnect | auth | unsubscribe | answers;
+
+}  // namespace prop
+
+// Table 2-4. Values: a byte is 0 or 1; `topic` is a text without wildcards.
+#define MQTT_PROPERTIES(row)                                                                                    \
+    row(payload_format_indicator,          0x01, byte,       once,       publish | will)                        \
+    row(message_expiry_interval,           0x02, four_bytes, once,       publish | will)                        \
+    row(content_type,                      0x03, text,       once,       publish | will)                        \
+    row(response_topic,                    0x08, topic,      once,       publish | will)                        \
+    row(correlation_data,                  0x09, binary,     once,       publish | will)                        \
+    row(subscription_identifier,           0x0B, variable,   identifier, publish | subscribe)                   \
+    row(session_expiry_interval,           0x11, four_bytes, once,       connect | connack | disconnect)        \
+    row(assigned_client_identifier,        0x12, text,       once,       connack)                               \
+    row(server_keep_alive,                 0x13, two_bytes,  once,       connack)                               \
+    row(authentication_method,             0x15, text,       once,       connect | connack | auth)              \
+    row(authentication_data,               0x16, binary,     once,       connect | connack | auth)              \
+    row(request_problem_information,       0x17, byte,       once,       connect)                               \
+    row(will_delay_interval,               0x18, four_bytes, once,       will)                                  \
+    row(request_response_information,      0x19, byte,       once,       connect)                               \
+    row(response_information,              0x1A, text,       once,       connack)                               \
+    row(server_reference,                  0x1C, text,       once,       connack | disconnect)                  \
+    row(reason_string,                     0x1F, text,       once,       connack | answers | disconnect | auth) \
+    row(receive_maximum,                   0x21, two_bytes,  not_zero,   connect | connack)                     \
+    row(topic_alias_maximum,               0x22, two_bytes,  once,       connect | connack)                     \
+    row(topic_alias,                       0x23, two_bytes,  not_zero,   publish)                               \
+    row(maximum_qos,                       0x24, byte,       once,       connack)                               \
+    row(retain_available,                  0x25, byte,       once,       connack)                               \
+    row(user_property,                     0x26, pair,       repeats,    all)                                   \
+    row(maximum_packet_size,               0x27, four_bytes, not_zero,   connect | connack)                     \
+    row(wildcard_subscription_available,   0x28, byte,       once,       connack)                               \
+    row(subscription_identifier_available, 0x29, byte,       once,       connack)                               \
+    row(shared_subscription_available,     0x2A, byte,       once,       connack)
+
+namespace prop {
+#define MQTT_KEY(name, id, format, flags, packets) inline constexpr Key<Format::format> name{id};
+MQTT_PROPERTIES(MQTT_KEY)
+#undef MQTT_KEY
+#define MQTT_RULE(name, id, format, flags, packets) {id, Format::format, PropertyRule::flags, packets},
+inline constexpr PropertyRule rules[] = {MQTT_PROPERTIES(MQTT_RULE)};
+#undef MQTT_RULE
+}  // namespace prop
+#undef MQTT_PROPERTIES
+
+// One property, read.
+struct Property {
+    const PropertyRule* rule = nullptr;
+    uint32_t number = 0;           // byte to variable
+    Bytes data;                    // text, topic, binary; a pair's value
+    std::string_view name;         // of a pair
+};
+
+template <size_t N> class PropertyBuffer;
+
+#if MQTT_ENABLE_V5
+// A view of encoded properties, without the length in front of them. Those of a received packet are valid, and live as
+// long as what else the packet points to; those that you pass are checked by the call that gets them.
+class Properties {
+public:
+    constexpr Properties() = default;
+    constexpr Properties(const uint8_t* data, size_t size) : block_(data, size) {}
+    template <size_t N> constexpr Properties(const uint8_t (&block)[N]) : block_(block, N) {}
+    template <size_t N> constexpr Properties(const PropertyBuffer<N>& buffer) : block_(buffer.block()) {}
+
+    constexpr Bytes block() const { return block_; }
+    constexpr bool empty() const { return block_.empty(); }
+
+    // The value of a property; the first one if it repeats.
+    template <Format format> Optional<typename prop::Key<format>::Type> get(prop::Key<format> key) const {
+        Properties rest = *this;
+        typename prop::Key<format>::Type value{};
+        if (rest.next(key, value)) return value;
+        return {};
+    }
+    // Takes properties off the list, up to and with the next one of this kind; false: there is none.
+    template <Format format> bool next(prop::Key<format> key, typename prop::Key<format>::Type& value) {
+        Property property;
+        if (!next(key.id, property)) return false;
+        if constexpr (format == Format::pair) value = {property.name, property.data.text()};
+        else if constexpr (format == Format::binary) value = property.data;
+        else if constexpr (format == Format::text || format == Format::topic) value = property.data.text();
+        else value = static_cast<typename prop::Key<format>::Type>(property.number);
+        return true;
+    }
+    // Takes the first property off, whatever it is; false: there is none, or what is left is malformed.
+    bool next(Property& property) {
+        property = Property{};
+        if (block_.empty()) return false;
+        for (const PropertyRule& rule : prop::rules)
+            if (rule.id == block_[0]) property.rule = &rule;
+        if (property.rule == nullptr) return false;
+        const uint8_t* const at = block_.data() + 1;
+        const size_t left = block_.size() - 1;
+        size_t size = 0;
+        switch (property.rule->format) {
+        case Format::byte:
+            size = 1;
+            if (left >= size) property.number = *at;
+            break;
+        case Format::two_bytes:
+            size = 2;
+            if (left >= size) property.number = load_u16(at);
+            break;
+        case Format::four_bytes:
+            size = 4;
+            if (left >= size) property.number = load_u32(at);
+            break;
+        case Format::variable:
+            size = load_variable(at, left, property.number);
+            if (size == 0 || size == malformed) return false;
+            break;
+        default:
+            for (unsigned strings = property.rule->format == Format::pair ? 2 : 1; strings != 0; --strings) {
+                if (left - size < 2 || left - size - 2 < load_u16(at + size)) return false;
+                property.name = property.data.text();
+                property.data = Bytes(at + size + 2, load_u16(at + size));
+                size += 2 + property.data.size();
+            }
+        }
+        if (size > left) return false;
+        block_ = Bytes(at + size, left - size);
+        return true;
+    }
+    bool next(uint8_t id, Property& property) {
+        while (next(property))
+            if (property.rule->id == id) return true;
+        return false;
+    }
+
+private:
+    Bytes block_;
+};
+#else
+// In 3.1.1 there are none.
+class Properties {
+public:
+    constexpr Properties() = default;
+    constexpr Properties(const uint8_t*, size_t) {}
+    template <size_t N> constexpr Properties(const uint8_t (&)[N]) {}
+    template <size_t N> constexpr Properties(const PropertyBuffer<N>&) {}
+    constexpr Bytes block() const { return {}; }
+    constexpr bool empty() const { return true; }
+    template <Format format> constexpr Optional<typename prop::Key<format>::Type> get(prop::Key<format>) const {
+        return {};
+    }
+    template <Format format> constexpr bool next(prop::Key<format>, typename prop::Key<format>::Type&) {
+        return false;
+    }
+    constexpr bool next(Property&) { return false; }
+    constexpr bool next(uint8_t, Property&) { return false; }
+};
+#endif
+
+// Memory for up to N bytes of properties: 1 for each, and 1, 2 or 4 for a number (`variable`: 1 to 4), 2 and its length
+// for each text. If it is too small, ok() is false, and calls refuse it with invalid_properties. What is not
+// legal is told by the call, too.
+template <size_t N> class PropertyBuffer {
+public:
+    template <Format format>
+    constexpr PropertyBuffer& add(prop::Key<format> key, typename prop::Key<format>::Type value) {
+        put(key.id);
+        if constexpr (format == Format::pair) {
+            string(value.name.data(), value.name.size());
+            string(value.value.data(), value.value.size());
+        } else if constexpr (format == Format::text || format == Format::topic || format == Format::binary) {
+            string(value.data(), value.size());
+        } else if constexpr (format == Format::variable) {
+            for (; value > 127; value >>= 7) put(static_cast<uint8_t>(value | 128));
+            put(static_cast<uint8_t>(value));
+        } else {
+            for (unsigned bits = 8 * sizeof value; bits != 0;) put(static_cast<uint8_t>(value >> (bits -= 8)));
+        }
+        return *this;
+    }
+    constexpr void clear() { size_ = 0; }
+    constexpr bool ok() const { return size_ <= N; }
+    constexpr size_t size() const { return size_; }   // bytes; with !ok(), what would have been needed up to there
+    constexpr Bytes block() const { return ok() ? Bytes(data_, size_) : Bytes(refused, 1); }
+
+private:
+    static constexpr uint8_t refused[1] = {0};   // no property has this id
+
+    constexpr void put(uint8_t value) {
+        if (size_ < N) data_[size_] = value;
+        ++size_;
+    }
+    template <class T> constexpr void string(const T* data, size_t size) {
+        if (size > max_string_size) size_ = N;   // cannot be said
+        put(static_cast<uint8_t>(size >> 8));
+        put(static_cast<uint8_t>(size));
+        for (size_t i = 0; i < size; ++i) put(static_cast<uint8_t>(data[i]));
+    }
+
+    uint8_t data_[N] = {};
+    size_t size_ = 0;
+};
+
+// --------------------------------------------------------------------------------- 6 what you pass and get
 
 // The client's memory. It must outlive the client; what lies in it is the client's.
 struct Buffers {
@@ -248,8 +631,20 @@ struct Buffers {
     // QoS 2 and not yet released by the server. A further one is not read until there is a place. If all places are
     // taken by unreleased QoS 2 messages, the release can only come behind it: after response_timeout_ms the connection
     // ends with Error::receive_maximum_exceeded, and the next one begins with the releases. Mosquitto and most others
-    // have at most 20 unreleased, unless told otherwise.
+    // have at most 20 unreleased, unless told otherwise. In MQTT 5 the server is told, and has to keep to it.
     uint16_t receive_maximum = 20;
+
+    // MQTT 5 only; none by default. How many topic aliases the server may use, and memory for their topics: 4 bytes for
+    // each, and what the topics need. Messages on a topic that found no room come as `skipped`; and when
+    // a message is skipped because it does not fit into rx, those by alias, until the server tells the topic again.
+    uint16_t topic_alias_maximum = 0;
+    Buffer received_aliases{};
+    // With memory here, QoS 0 messages use topic aliases as far as the server allows: a topic (and 4 bytes) is
+    // remembered when it is first sent, and after that left out. When it is full, the remembering begins anew.
+    Buffer sent_aliases{};
+    // Takes the client identifier that a server assigns, if ConnectOptions::client_id is empty, for all further
+    // connections.
+    Buffer client_id{};
 };
 
 // Section 3.1.2.5: what the server publishes for us when the connection ends without our DISCONNECT.
@@ -258,6 +653,7 @@ struct Will {
     Bytes message;
     QoS qos = QoS::at_most_once;
     Retain retain = Retain::no;
+    Properties properties{};      // MQTT 5: will_delay_interval, and those of a message
 };
 
 // All of it, and what its views point to, must stay as it is until Event::disconnected has told that the client is
@@ -265,12 +661,29 @@ struct Will {
 struct ConnectOptions {
     std::string_view host;              // as the port understands it: a name, an address
     uint16_t port = 1883;
-    std::string_view client_id;         // may be empty with clean_session [MQTT-3.1.3-7]
+    // v5_or_v3_1_1: a server that refuses version 5, or closes instead of answering, is asked for 3.1.1 at once. What
+    // 3.1.1 does not have (properties, subscription options ...) is then left out, also of messages that are waiting.
+    Version version = Version::v3_1_1;
+    std::string_view client_id;         // may be empty with clean_session [MQTT-3.1.3-7], or with Buffers::client_id
     bool clean_session = true;          // false: the session outlives connections, on both sides (section 3.1.2.4)
-    uint16_t keep_alive = 60;           // seconds without traffic before a ping; 0: no pings, a dead link goes unnoticed
+    // MQTT 5, with clean_session = false: the first connection begins a new session, further ones resume it; and for
+    // how many seconds the server keeps it without a connection; 0xFFFFFFFF: for ever, which is what 3.1.1 does.
+    bool clean_start = false;
+    uint32_t session_expiry_interval = 0xFFFFFFFF;
+    // MQTT 5: a session that the server has, and this client knows nothing of, as after a restart, ends the connection
+    // (Error::session_unknown), and the next one begins a new one [5: MQTT-3.2.2-4]. true: it is taken up, as in 3.1.1,
+    // with the messages that wait there; this says that nothing of ours was unfinished, or that it may be lost.
+    bool adopt_session = false;
+    uint16_t keep_alive = 60;           // seconds without traffic before a ping; 0: none, a dead link goes unnoticed
     Will will;
     std::string_view user_name;         // none if it has no data(); "" is an empty user name
-    Bytes password;                     // none if it has no data(); needs a user name [MQTT-3.1.2-22]
+    Bytes password;                     // none if it has no data(); in 3.1.1 needs a user name [MQTT-3.1.2-22]
+    Properties properties{};              // MQTT 5: of CONNECT, like user properties and the authentication method
+    uint32_t maximum_packet_size = 0;   // MQTT 5: the server may send no larger packet; 0: any, they come in pieces
+    // MQTT 5: after "use another server" or "server moved", the next attempt goes to the first server named (the one
+    // after that to `host` again). It gets our credentials: say yes only if you trust the server, and let TLS verify
+    // the name.
+    bool follow_server_reference = false;
 
     bool manual_ack = false;            // true: nothing received is acknowledged before `acknowledge()` says so
     // QoS 1 and 2 messages sent and unanswered: publish() refuses further ones with receive_maximum_reached, and those
@@ -280,8 +693,8 @@ struct ConnectOptions {
 
     uint32_t connect_timeout_ms = 30000;   // from opening the connection to CONNACK
     uint32_t response_timeout_ms = 10000;  // for PINGRESP, and for the last bytes of a disconnect
-    // Back-off: the n-th attempt in a row waits a random part of min(reconnect_max_ms, reconnect_min_ms * 2^n), n from 0;
-    // after a refusal of our identity or credentials, at least half of reconnect_max_ms. A connection that lasted
+    // Back-off: the n-th attempt in a row waits a random part of min(reconnect_max_ms, reconnect_min_ms * 2^n), n from
+    // 0; after a refusal of our identity or credentials, at least half of reconnect_max_ms. A connection that lasted
     // stable_ms starts the row anew. At most 2^20 (17 minutes); reconnect_max_ms = 0: no automatic reconnect.
     uint32_t reconnect_min_ms = 1000;
     uint32_t reconnect_max_ms = 120000;
@@ -291,19 +704,21 @@ struct ConnectOptions {
 // The formulas of `Buffers` as constants. Bytes of the CONNECT packet, which `rx` must hold; at most.
 constexpr size_t connect_size(const ConnectOptions& options) {
     size_t size = 5 + 10 + 2 + options.client_id.size();
+    if (options.version != Version::v3_1_1) size += 4 + 16 + options.properties.block().size();
     if (!options.will.topic.empty()) size += 4 + options.will.topic.size() + options.will.message.size();
+    if (!options.will.topic.empty()) size += 4 + options.will.properties.block().size();
     if (options.user_name.data() != nullptr) size += 2 + options.user_name.size();
     if (options.password.data() != nullptr) size += 2 + options.password.size();
     return size;
 }
 // Bytes of `tx` for this many QoS 1 or 2 messages, queued or unanswered at once, each of up to `message_size` bytes of
-// topic and payload; at most.
+// topic, payload and (in MQTT 5; 4 bytes more if there are any) properties; at most.
 constexpr size_t tx_size(size_t messages, size_t message_size, uint16_t receive_maximum = 20) {
-    return 6 + 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + 4);
+    return 6 + 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + 4);
 }
 
-// Something published. Received whole (offset 0, total = payload.size()) or, if larger than `rx`, in pieces: same topic,
-// ascending offset, the last one ends at total. A connection that ends in between takes the rest with it; with
+// Something published. Received whole (offset 0, total = payload.size()) or, if larger than `rx`, in pieces: same
+// topic, ascending offset, the last one ends at total. A connection that ends in between takes the rest with it; with
 // QoS 1 and 2 the server sends the message again from the start. Views are valid until the next poll().
 struct Message {
     std::string_view topic;
@@ -314,6 +729,7 @@ struct Message {
     QoS qos = QoS::at_most_once;
     bool retain = false;
     bool duplicate = false;     // DUP: the server sent it before. Not that we delivered it before (section 3.3.1.1)
+    Properties properties{};      // MQTT 5
 
     constexpr bool complete() const { return offset + payload.size() == total; }
 };
@@ -324,16 +740,22 @@ struct Event {
     enum Kind : uint8_t {
         none,            // nothing to tell; nothing to do before idle_ms(), input, or room for output
         connected,       // CONNACK: session_present (if not: subscribe again)
-        disconnected,    // the connection, or an attempt at one, ended: error; reason if connection_refused.
+        disconnected,    // the connection, or an attempt at one, ended: error; reason if connection_refused or
+                         // server_disconnected, or in MQTT 5 what we told the server.
                          // error ok: it was `disconnect()`. Otherwise the next attempt follows by itself.
         received,        // PUBLISH: message (an enumerator cannot share the member's name)
-        acknowledged,    // PUBACK or PUBCOMP: packet_id is done
-        subscribed,      // SUBACK: packet_id, reason_codes, one per filter in order; granted() tells what was not refused
-        unsubscribed,    // UNSUBACK: packet_id
-        dropped,         // packet_id was sent but not answered when the server lost the session (or was asked to start a
-                         // clean one): it may or may not have arrived [MQTT-3.1.2-6]
+        acknowledged,    // PUBACK or PUBCOMP: packet_id is done. MQTT 5: not granted(reason): the server refused it (or
+                         // with packet_identifier_not_found, after pubrec, that it had finished with it already)
+        subscribed,      // SUBACK: packet_id, reason_codes, one per filter in order; what is not granted() was refused
+        unsubscribed,    // UNSUBACK: packet_id; MQTT 5: reason_codes
+        dropped,         // packet_id will not be sent (any more), error says why: session_lost, it was sent but not
+                         // answered when the server lost the session (or was asked to start a clean one), and may or
+                         // may not have arrived [MQTT-3.1.2-6]. MQTT 5: message_expired, packet_too_large,
+                         // ..._not_supported: it waited, and the server does not take it. packet_id 0: a QoS 0 message
         resend_payload,  // packet_id, begun with begin_publish, must be sent again: write_payload from its first byte
-        skipped,         // a message whose topic does not fit into rx was acknowledged unread: message, without views
+        skipped,         // a message whose topic does not fit into rx (MQTT 5: and its properties; or its alias is of
+                         // such a one) was acknowledged unread: message, without views; total includes properties
+        authentication,  // MQTT 5, AUTH: reason, properties. If it is continue_authentication: authenticate() answers
         // For information only:
         pubrec,          // packet_id: the server has the QoS 2 message
         pubrel,          // packet_id: the server released the QoS 2 message that it sent
@@ -345,12 +767,14 @@ struct Event {
     bool session_present = false;
     uint16_t packet_id = 0;
     Bytes reason_codes;         // a view
+    Properties properties{};      // MQTT 5: of the packet that was the cause; of a message, they are in `message`
     Message message;
 };
 
 constexpr bool granted(uint8_t reason_code) { return reason_code < 0x80; }
+constexpr bool granted(ReasonCode reason) { return granted(static_cast<uint8_t>(reason)); }
 
-// ----------------------------------------------------------------------------------------- 6 topics and text
+// ----------------------------------------------------------------------------------------- 7 topics and text
 
 // Well-formed UTF-8 without surrogates and U+0000 [MQTT-1.5.3-1, -2], and with `topic` without wildcards
 // [MQTT-3.3.2-2]. U+FEFF is a character like any other [MQTT-1.5.3-3].
@@ -365,7 +789,8 @@ inline bool valid_text(std::string_view text, bool topic = false) {
         } else {
             length = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
             if (c < 0xC2 || c > 0xF4 || length > left) return false;
-            // The second byte's range keeps out overlong forms (E0, F0), surrogates (ED) and what is above U+10FFFF (F4).
+            // The second byte's range keeps out overlong forms (E0, F0), surrogates (ED) and what is above U+10FFFF
+            // (F4).
             const uint8_t low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
             const uint8_t high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
             if (p[1] < low || p[1] > high) return false;
@@ -385,10 +810,22 @@ inline bool valid_topic(std::string_view topic) {
     return !topic.empty() && valid_length(topic) && valid_text(topic, true);
 }
 
+// The first bytes of a text; substr() can throw.
+constexpr std::string_view front(std::string_view text, size_t size) {
+    return {text.data(), size < text.size() ? size : text.size()};
+}
+
 // A topic filter: what is subscribed to. '#' stands alone or behind '/', and last [MQTT-4.7.1-2]; '+' fills a level
-// [MQTT-4.7.1-3].
-inline bool valid_filter(std::string_view filter) {
+// [MQTT-4.7.1-3]. In MQTT 5 a shared subscription is "$share/NAME/FILTER" [5: MQTT-4.8.2-1, -2].
+constexpr bool is_shared(std::string_view filter) { return front(filter, 7) == "$share/"; }
+inline bool valid_filter(std::string_view filter, bool v5 = false) {
     if (filter.empty() || !valid_length(filter) || !valid_text(filter)) return false;
+    if (v5 && is_shared(filter)) {
+        filter.remove_prefix(7);
+        const size_t name = filter.find('/');
+        if (name == 0 || name == filter.npos || name + 1 == filter.size()) return false;
+        if (front(filter, name).find_first_of("+#") != filter.npos) return false;
+    }
     for (size_t i = 0; i < filter.size(); ++i) {
         if (filter[i] != '+' && filter[i] != '#') continue;
         if (i != 0 && filter[i - 1] != '/') return false;
@@ -397,8 +834,10 @@ inline bool valid_filter(std::string_view filter) {
     return true;
 }
 
-// Does a message on `topic` match `filter`? Both must be valid. Wildcards do not match a leading '$' [MQTT-4.7.2-1].
+// Does a message on `topic` match `filter`? Both must be valid. Wildcards do not match a leading '$' [MQTT-4.7.2-1]. A
+// shared subscription gets what matches the filter in it.
 constexpr bool matches(std::string_view filter, std::string_view topic) {
+    if (is_shared(filter) && filter.find('/', 7) != filter.npos) filter.remove_prefix(filter.find('/', 7) + 1);
     if (!topic.empty() && topic[0] == '$' && !filter.empty() && (filter[0] == '+' || filter[0] == '#')) return false;
     size_t f = 0, t = 0;
     while (f < filter.size()) {
@@ -416,19 +855,51 @@ constexpr bool matches(std::string_view filter, std::string_view topic) {
     return t == topic.size();
 }
 
-// ------------------------------------------------------------------------------------------------- 7 cursors
+// ------------------------------------------------------------------------------------------------- 8 cursors
+
+// Are these properties legal in this packet (`reserved`: in a will)? Malformed: an id that is unknown or not for this
+// packet, a value cut short, bad text (5: section 2.2.2.2). Protocol errors: twice what may be there once, a value
+// beyond its range. `seen` has a bit for each kind that occurred, in the order of the table.
+inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
+    Property property;
+    while (list.next(property)) {
+        const PropertyRule& rule = *property.rule;
+        if ((rule.packets & bit(packet)) == 0) return Error::malformed_packet;
+        const uint32_t kind = uint32_t{1} << (&rule - prop::rules);
+        const bool repeats = rule.flags == PropertyRule::repeats ||
+                             (rule.flags == PropertyRule::identifier && packet == PacketType::publish);
+        if ((seen & kind) != 0 && !repeats) return Error::protocol_error;
+        seen |= kind;
+        if ((rule.flags & PropertyRule::not_zero) != 0 && property.number == 0)
+            return rule.id == prop::topic_alias.id ? Error::topic_alias_invalid : Error::protocol_error;
+        if (rule.format == Format::byte && property.number > 1) return Error::protocol_error;
+        if (rule.format == Format::topic && !valid_topic(property.data.text())) return Error::malformed_packet;
+        if (rule.format == Format::text && !valid_text(property.data.text())) return Error::malformed_packet;
+        if (rule.format == Format::pair && !(valid_text(property.name) && valid_text(property.data.text())))
+            return Error::malformed_packet;   // [5: MQTT-1.5.7-1]
+    }
+    return list.empty() ? Error::ok : Error::malformed_packet;
+}
 
 // Both cursors have the same members, so that one list of fields serves both. They fail stickily: after the first
-// failure each call does nothing, and error() tells it at the end.
+// failure each call does nothing, and error() tells it at the end. check() is for what cannot be parsed, rule() for
+// what can be, but must not be: in MQTT 5 the first is a Malformed Packet, the second a Protocol Error (5: section
+// 1.2).
 
 // Writes a packet's body, leaving room for the smallest fixed header before it. Past the end of its memory it only
 // counts, so that measuring is the same code.
 class Writer {
 public:
     static constexpr bool reading = false;
-    static constexpr size_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes room for longer ones
+    static constexpr size_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
 
-    explicit Writer(Buffer out) : out_(out) {}
+    Writer(Buffer out, Version version) : out_(out), v5_(version == Version::v5) {}
+
+    void set(Version version) {
+        check(version == Version::v3_1_1 || (has_v5 && version == Version::v5));
+        v5_ = version == Version::v5;
+    }
+    bool v5() const { return has_v5 && v5_; }
 
     void u8(uint8_t value) { bytes(&value, 1); }
     void u16(uint16_t value) {
@@ -436,6 +907,7 @@ public:
         store_u16(raw, value);
         bytes(raw, 2);
     }
+    void reason(ReasonCode value) { u8(static_cast<uint8_t>(value)); }
     void packet_id(uint16_t value) {
         check(value != 0);   // [MQTT-2.3.1-1]
         u16(value);
@@ -446,13 +918,31 @@ public:
         bytes(value.data(), value.size());
     }
     void utf8(std::string_view text) { string(text, valid_length(text) && valid_text(text), Error::invalid_string); }
-    void topic(std::string_view text) { string(text, valid_topic(text), Error::invalid_topic); }
-    void filter(std::string_view text) { string(text, valid_filter(text), Error::invalid_filter); }
+    void topic(std::string_view text, bool may_be_empty = false) {
+        string(text, valid_topic(text) || (may_be_empty && text.empty()), Error::invalid_topic);
+    }
+    void filter(std::string_view text) { string(text, valid_filter(text, v5()), Error::invalid_filter); }
+    // One list, of which the second part may be left out; MQTT 5 only.
+    void properties(Properties list, PacketType packet, Properties more = {}) {
+        if (!v5()) return;
+        const size_t size = list.block().size() + more.block().size();
+        check(list.block().size() <= max_remaining_length && more.block().size() <= max_remaining_length &&
+              size <= max_remaining_length, Error::packet_too_large);
+        if (error_ != Error::ok) return;
+        uint32_t seen = 0;
+        check(validate(list, packet, seen) == Error::ok && validate(more, packet, seen) == Error::ok,
+              Error::invalid_properties);
+        uint8_t raw[4];
+        bytes(raw, static_cast<size_t>(store_variable(raw, static_cast<uint32_t>(size)) - raw));
+        bytes(list.block().data(), list.block().size());
+        bytes(more.block().data(), more.block().size());
+    }
     void rest(Bytes value) { rest_ = value; }   // the last field; copied by finish()
 
     void check(bool condition, Error error = Error::invalid_argument) {
         if (!condition && error_ == Error::ok) error_ = error;
     }
+    void rule(bool condition, Error error = Error::invalid_argument) { check(condition, error); }
 
     struct Finished {
         Error error;
@@ -463,18 +953,13 @@ public:
         check(size_ <= max_remaining_length && rest_.size() <= max_remaining_length - size_, Error::packet_too_large);
         if (error_ != Error::ok) return {error_, 0};
         const uint32_t remaining = static_cast<uint32_t>(size_) + static_cast<uint32_t>(rest_.size());
-        const unsigned header = remaining < 128 ? 2 : remaining < 16384 ? 3 : remaining < 2097152 ? 4 : 5;
-        const uint32_t stored = header + (with_rest ? remaining : static_cast<uint32_t>(size_));
+        const size_t header = 1 + variable_size(remaining);
+        const uint32_t stored = static_cast<uint32_t>(header) + (with_rest ? remaining : static_cast<uint32_t>(size_));
         if (stored > out_.size) return {Error::no_space, stored};
         if (header != header_room) memmove(out_.data + header, out_.data + header_room, size_);
-        uint8_t* p = out_.data;
-        *p++ = first_byte;
-        uint32_t left = remaining;   // section 2.2.3: seven bits a byte, the lowest first
-        do {
-            *p++ = static_cast<uint8_t>((left & 127) | (left > 127 ? 128 : 0));
-            left >>= 7;
-        } while (left != 0);
-        if (with_rest && !rest_.empty()) memcpy(p + size_, rest_.data(), rest_.size());
+        out_.data[0] = first_byte;
+        uint8_t* const body = store_variable(out_.data + 1, remaining);
+        if (with_rest && !rest_.empty()) memcpy(body + size_, rest_.data(), rest_.size());
         return {Error::ok, stored};
     }
 
@@ -493,6 +978,7 @@ private:
     size_t size_ = 0;   // of the body, without its rest
     Bytes rest_;
     Error error_ = Error::ok;
+    bool v5_;
 };
 
 // Reads a packet's body; what it yields are views into it.
@@ -500,10 +986,15 @@ class Reader {
 public:
     static constexpr bool reading = true;
 
-    explicit Reader(Bytes in) : at_(in.data()), left_(in.size()) {}
+    Reader(Bytes in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
 
+    void set(Version version) {
+        check(version == Version::v3_1_1 || (has_v5 && version == Version::v5));
+        v5_ = version == Version::v5;
+    }
+    bool v5() const { return has_v5 && v5_; }
     size_t left() const { return left_; }
-    Error error() const { return failed_ ? Error::malformed_packet : Error::ok; }
+    Error error() const { return error_; }
 
     void u8(uint8_t& value) {
         const uint8_t* p = take(1);
@@ -512,6 +1003,11 @@ public:
     void u16(uint16_t& value) {
         const uint8_t* p = take(2);
         value = p ? load_u16(p) : uint16_t{0};
+    }
+    void reason(ReasonCode& value) {
+        uint8_t raw;
+        u8(raw);
+        value = static_cast<ReasonCode>(raw);
     }
     void packet_id(uint16_t& value) {
         u16(value);
@@ -527,30 +1023,45 @@ public:
         string(value);
         check(valid_text(value));
     }
-    void topic(std::string_view& value) {
+    void topic(std::string_view& value, bool may_be_empty = false) {
         string(value);
-        check(valid_topic(value));
+        check(valid_topic(value) || (may_be_empty && value.empty()));
     }
     void filter(std::string_view& value) {
         string(value);
-        check(valid_filter(value));
+        check(valid_filter(value, v5()));
+    }
+    void properties(Properties& list, PacketType packet, const Properties& = {}) {
+        if (!v5()) return;
+        uint32_t size = 0;
+        const size_t length = load_variable(at_, left_, size);
+        check(length != 0 && length != malformed && size <= left_ - length);
+        take(length);
+        const uint8_t* p = take(static_cast<size_t>(size));
+        if (p == nullptr) return;
+        list = Properties(p, static_cast<size_t>(size));
+        uint32_t seen = 0;
+        const Error error = validate(list, packet, seen);
+        check(error == Error::ok, error);
     }
     void rest(Bytes& value) {
         value = Bytes(at_, left_);
         take(left_);
     }
 
-    void check(bool condition) {
-        if (!condition) {
-            failed_ = true;
-            left_ = 0;
-        }
+    void check(bool condition, Error error = Error::malformed_packet) {
+        if (condition || error_ != Error::ok) return;
+        error_ = error;
+        left_ = 0;
+    }
+    void rule(bool condition, Error = Error::ok) {
+        check(condition, v5() ? Error::protocol_error : Error::malformed_packet);
     }
 
 private:
     const uint8_t* take(size_t size) {
         check(size <= left_);
-        if (failed_) return nullptr;
+        if (error_ != Error::ok) return nullptr;
         const uint8_t* p = at_;
         at_ += size;
         left_ -= size;
@@ -564,26 +1075,27 @@ private:
 
     const uint8_t* at_;
     size_t left_;
-    bool failed_ = false;
+    Error error_ = Error::ok;
+    bool v5_;
 };
 
-// ------------------------------------------------------------------------------------------------- 8 packets
+// ------------------------------------------------------------------------------------------------- 9 packets
 
 // One struct per layout; where several packets share one, the struct has a `type`. fields() names the fields in the
-// order of the specification, once, for writing and for reading.
+// order of the specification, once, for writing and for reading, for 3.1.1 and for 5. What only 5 has, reason codes and
+// properties, is left out in 3.1.1.
 //
 //     uint8_t buffer[64];
 //     const mqtt::Encoded out = mqtt::encode(mqtt::Ack{mqtt::PacketType::puback, 10}, buffer);   // {Error::ok, 4}
 //     mqtt::Ack ack;
 //     const mqtt::Error error = mqtt::decode({buffer, out.size}, ack);
+//     const mqtt::Error error = mqtt::decode({buffer, out.size}, ack, mqtt::Version::v5);        // the same for MQTT 5
 
 // Flags of the fixed header that a type must have [MQTT-2.2.2-1]; those of PUBLISH have a meaning.
 constexpr uint8_t first_byte_of(PacketType type) {
     const bool two = type == PacketType::pubrel || type == PacketType::subscribe || type == PacketType::unsubscribe;
     return static_cast<uint8_t>(static_cast<unsigned>(type) << 4 | (two ? 2U : 0U));
 }
-
-constexpr uint16_t bit(PacketType type) { return static_cast<uint16_t>(1U << static_cast<unsigned>(type)); }
 
 // What the fixed header of a packet says (section 2.2).
 struct FixedHeader {
@@ -598,27 +1110,84 @@ struct FixedHeader {
 // Reads a fixed header from the `size` bytes that have come. Malformed: a type that does not exist, flags that the
 // type must not have [MQTT-2.2.2-2], QoS 3 [MQTT-3.3.1-4], DUP with QoS 0 [MQTT-3.3.1-2], a length of more than four
 // bytes, or one not in its shortest form.
-inline Error read_fixed_header(const uint8_t* data, size_t size, FixedHeader& header) {
+inline Error read_fixed_header(const uint8_t* data, size_t size, FixedHeader& header,
+                               Version version = Version::v3_1_1) {
     header = FixedHeader{};
     if (size == 0) return Error::ok;
     const uint8_t first = header.first_byte = data[0];
     const PacketType type = header.type();
+    const PacketType last = has_v5 && version == Version::v5 ? PacketType::auth : PacketType::disconnect;
     if (type == PacketType::publish) {
         if ((first & 0x06) == 0x06 || (first & 0x0E) == 0x08) return Error::malformed_packet;
-    } else if (type == PacketType::reserved || type > PacketType::disconnect || first != first_byte_of(type)) {
+    } else if (type == PacketType::reserved || type > last || first != first_byte_of(type)) {
         return Error::malformed_packet;
     }
-    uint32_t value = 0;
-    for (size_t i = 1; i < 5; ++i) {
-        if (i >= size) return Error::ok;
-        value |= static_cast<uint32_t>(data[i] & 127) << (7 * (i - 1));
-        if (data[i] >= 128) continue;
-        if (data[i] == 0 && i != 1) return Error::malformed_packet;
-        header.size = static_cast<uint8_t>(i + 1);
-        header.remaining_length = value;
-        return Error::ok;
-    }
-    return Error::malformed_packet;
+    const size_t length = load_variable(data + 1, size - 1, header.remaining_length);
+    if (length == malformed) return Error::malformed_packet;
+    header.size = length != 0 ? static_cast<uint8_t>(1 + length) : uint8_t{0};
+    return Error::ok;
+}
+
+// May a packet have this reason code (5: table 2-6)?
+inline bool legal(ReasonCode reason, PacketType packet) {
+    constexpr uint16_t connack = bit(PacketType::connack), suback = bit(PacketType::suback),
+                       unsuback = bit(PacketType::unsuback), disconnect = bit(PacketType::disconnect),
+                       auth = bit(PacketType::auth), answer = bit(PacketType::puback) | bit(PacketType::pubrec),
+                       release = bit(PacketType::pubrel) | bit(PacketType::pubcomp);
+    static constexpr struct {
+        ReasonCode reason;
+        uint16_t packets;
+    } low[] = {
+        {ReasonCode::success, connack | answer | release | suback | unsuback | disconnect | auth},
+        {ReasonCode::granted_qos_1, suback},
+        {ReasonCode::granted_qos_2, suback},
+        {ReasonCode::disconnect_with_will_message, disconnect},
+        {ReasonCode::no_matching_subscribers, answer},
+        {ReasonCode::no_subscription_existed, unsuback},
+        {ReasonCode::continue_authentication, auth},
+        {ReasonCode::re_authenticate, auth},
+    };
+    static constexpr uint16_t high[] = {
+        connack | answer | suback | unsuback | disconnect,   // 0x80 unspecified error
+        connack | disconnect,                                // 0x81 malformed packet
+        connack | disconnect,                                // 0x82 protocol error
+        connack | answer | suback | unsuback | disconnect,   // 0x83 implementation specific error
+        connack,                                             // 0x84 unsupported protocol version
+        connack,                                             // 0x85 client identifier not valid
+        connack,                                             // 0x86 bad user name or password
+        connack | answer | suback | unsuback | disconnect,   // 0x87 not authorized
+        connack,                                             // 0x88 server unavailable
+        connack | disconnect,                                // 0x89 server busy
+        connack,                                             // 0x8A banned
+        disconnect,                                          // 0x8B server shutting down
+        connack | disconnect,                                // 0x8C bad authentication method
+        disconnect,                                          // 0x8D keep alive timeout
+        disconnect,                                          // 0x8E session taken over
+        suback | unsuback | disconnect,                      // 0x8F topic filter invalid
+        connack | answer | disconnect,                       // 0x90 topic name invalid
+        answer | suback | unsuback,                          // 0x91 packet identifier in use
+        release,                                             // 0x92 packet identifier not found
+        disconnect,                                          // 0x93 receive maximum exceeded
+        disconnect,                                          // 0x94 topic alias invalid
+        connack | disconnect,                                // 0x95 packet too large
+        disconnect,                                          // 0x96 message rate too high
+        connack | answer | suback | disconnect,              // 0x97 quota exceeded
+        disconnect,                                          // 0x98 administrative action
+        connack | answer | disconnect,                       // 0x99 payload format invalid
+        connack | disconnect,                                // 0x9A retain not supported
+        connack | disconnect,                                // 0x9B QoS not supported
+        connack | disconnect,                                // 0x9C use another server
+        connack | disconnect,                                // 0x9D server moved
+        suback | disconnect,                                 // 0x9E shared subscriptions not supported
+        connack | disconnect,                                // 0x9F connection rate exceeded
+        disconnect,                                          // 0xA0 maximum connect time
+        suback | disconnect,                                 // 0xA1 subscription identifiers not supported
+        suback | disconnect,                                 // 0xA2 wildcard subscriptions not supported
+    };
+    for (const auto& row : low)
+        if (row.reason == reason) return (row.packets & bit(packet)) != 0;
+    const size_t i = static_cast<size_t>(reason) - 0x80;
+    return i < sizeof high / sizeof *high && (high[i] & bit(packet)) != 0;
 }
 
 // Section 3.1.
@@ -629,11 +1198,14 @@ struct Connect {
     };
 
     std::string_view protocol_name = "MQTT";
-    uint8_t protocol_level = 4;
-    uint8_t flags = clean_session;           // Flag, and the will's QoS in bits 3 and 4
+    uint8_t protocol_level = 4;              // 4 or 5; it decides the version, whatever encode() and decode() are told
+    uint8_t flags = clean_session;           // Flag (in 5, Clean Start), and the will's QoS in bits 3 and 4
     uint16_t keep_alive = 0;                 // seconds
+    Properties properties{};
+    Properties more{};                         // written as if they were part of `properties`
     std::string_view client_id;
-    std::string_view will_topic;             // this and what follows only if its flag is set
+    Properties will_properties{};              // this and what follows only if its flag is set
+    std::string_view will_topic;
     Bytes will_message;
     std::string_view user_name;
     Bytes password;
@@ -641,23 +1213,26 @@ struct Connect {
     QoS will_qos() const { return static_cast<QoS>(flags >> 3 & 3); }
     uint8_t first_byte() const { return first_byte_of(PacketType::connect); }
 
-    // [MQTT-3.1.2-3], -11, -13, -14, -15, -22.
-    static constexpr bool valid_flags(uint8_t flags) {
+    // [MQTT-3.1.2-3], -11, -13, -14, -15, -22; in 5, a password needs no user name.
+    static constexpr bool valid_flags(uint8_t flags, bool v5) {
         if ((flags & 1) != 0 || (flags & 0x18) == 0x18) return false;
         if ((flags & has_will) == 0 && (flags & 0x38) != 0) return false;
-        return (flags & has_user_name) != 0 || (flags & has_password) == 0;
+        return v5 || (flags & has_user_name) != 0 || (flags & has_password) == 0;
     }
     // Another protocol decodes as malformed, but with protocol_name and protocol_level told: a server answers an
     // unknown level with return code 1 [MQTT-3.1.2-2].
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.utf8(p.protocol_name);
         io.u8(p.protocol_level);
-        io.check(p.protocol_name == "MQTT" && p.protocol_level == 4);
+        io.check(p.protocol_name == "MQTT");
+        io.set(static_cast<Version>(p.protocol_level));
         io.u8(p.flags);
-        io.check(valid_flags(p.flags));
+        io.check(valid_flags(p.flags, io.v5()));
         io.u16(p.keep_alive);
+        io.properties(p.properties, PacketType::connect, p.more);
         io.utf8(p.client_id);
         if ((p.flags & has_will) != 0) {
+            io.properties(p.will_properties, PacketType::reserved);
             io.topic(p.will_topic);
             io.binary(p.will_message);
         }
@@ -671,20 +1246,38 @@ struct Connack {
     static constexpr uint16_t types = bit(PacketType::connack);
 
     uint8_t flags = 0;             // bit 0: session present
-    uint8_t return_code = 0;       // 0 accepted, 1 to 5 refused (table 3.1)
+    ReasonCode reason = ReasonCode::success;   // in 3.1.1, of these: success, 0x84, 0x85, 0x88, 0x86, 0x87
+    Properties properties{};
 
     bool session_present() const { return flags != 0; }
-    ReasonCode reason() const {
-        constexpr uint8_t reasons[] = {0x00, 0x84, 0x85, 0x88, 0x86, 0x87};
-        return static_cast<ReasonCode>(return_code < sizeof reasons ? reasons[return_code] : 0x80);
-    }
     uint8_t first_byte() const { return first_byte_of(PacketType::connack); }
 
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.u8(p.flags);
-        io.u8(p.return_code);
-        io.check(p.flags <= 1 && p.return_code <= 5);              // [MQTT-3.2.2-6]
-        io.check(p.return_code == 0 || p.flags == 0);              // [MQTT-3.2.2-4]
+        if (io.v5())
+            io.reason(p.reason);
+        else
+            return_code(io, p.reason);
+        io.check(p.flags <= 1);
+        if (io.v5()) io.rule(legal(p.reason, PacketType::connack));              // [5: MQTT-3.2.2-8]
+        io.rule(p.reason == ReasonCode::success || p.flags == 0);                // [MQTT-3.2.2-4]
+        io.properties(p.properties, PacketType::connack);
+    }
+    // 3.1.1, table 3.1: 0 accepted, 1 to 5 refused [MQTT-3.2.2-6].
+    template <class Io, class Reason> static void return_code(Io& io, Reason& reason) {
+        constexpr ReasonCode reasons[] = {
+            ReasonCode::success, ReasonCode::unsupported_protocol_version, ReasonCode::client_identifier_not_valid,
+            ReasonCode::server_unavailable, ReasonCode::bad_user_name_or_password, ReasonCode::not_authorized};
+        uint8_t code = 0;
+        if constexpr (Io::reading) {
+            io.u8(code);
+            io.check(code < sizeof reasons);
+            reason = reasons[code < sizeof reasons ? code : 0];
+        } else {
+            while (code < sizeof reasons && reasons[code] != reason) ++code;
+            io.check(code < sizeof reasons);
+            io.u8(code);
+        }
     }
 };
 
@@ -692,16 +1285,18 @@ struct Connack {
 struct Publish {
     static constexpr uint16_t types = bit(PacketType::publish);
 
-    std::string_view topic;
+    std::string_view topic;        // in 5 it may be empty, if there is a topic alias
     Bytes payload;
     QoS qos = QoS::at_most_once;
     Retain retain = Retain::no;
     bool duplicate = false;
     uint16_t packet_id = 0;        // not on the wire with QoS 0 [MQTT-2.3.1-5]
+    Properties properties{};
+    Properties more{};               // written as if they were part of `properties`
 
     uint8_t first_byte() const {
         const bool dup = duplicate && qos != QoS::at_most_once;   // [MQTT-3.3.1-2]
-        return static_cast<uint8_t>(0x30 | (dup ? 8 : 0) | static_cast<int>(qos) << 1 | (retain == Retain::yes ? 1 : 0));
+        return static_cast<uint8_t>(0x30 | (dup ? 8 : 0) | static_cast<int>(qos) << 1 | static_cast<int>(retain));
     }
     void set_first_byte(uint8_t first) {
         qos = static_cast<QoS>(first >> 1 & 3);
@@ -710,35 +1305,85 @@ struct Publish {
     }
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.check(p.qos <= QoS::exactly_once);                      // [MQTT-3.3.1-4]
-        io.topic(p.topic);
+        io.topic(p.topic, io.v5());
         if (p.qos != QoS::at_most_once) io.packet_id(p.packet_id);
+        io.properties(p.properties, PacketType::publish, p.more);
+        if (io.v5() && p.topic.empty())                            // 5: section 3.3.2.1
+            io.rule(p.properties.get(prop::topic_alias).has_value() || p.more.get(prop::topic_alias).has_value(),
+                    Error::invalid_topic);
         io.rest(p.payload);
     }
 };
 
-// Sections 3.4 to 3.7 and 3.11: PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK.
+// What ends a packet of 5 that has no more to say than how it went: left out as far as it says nothing.
+template <class Io, class Self> void reason_tail(Io& io, Self& p) {
+    if (!io.v5()) return;
+    const bool short_form = p.type != PacketType::auth;   // AUTH has both or none (5: section 3.15.2.1)
+    if constexpr (Io::reading) {
+        if (io.left() == 0) return;
+    } else if (p.reason == ReasonCode::success && p.properties.empty()) {
+        return;
+    }
+    io.reason(p.reason);
+    io.rule(legal(p.reason, p.type));
+    if constexpr (Io::reading) {
+        if (short_form && io.left() == 0) return;
+    } else if (short_form && p.properties.empty()) {
+        return;
+    }
+    io.properties(p.properties, p.type);
+}
+
+// Sections 3.4 to 3.7: PUBACK, PUBREC, PUBREL, PUBCOMP.
 struct Ack {
     static constexpr uint16_t types = bit(PacketType::puback) | bit(PacketType::pubrec) | bit(PacketType::pubrel) |
-                                      bit(PacketType::pubcomp) | bit(PacketType::unsuback);
+                                      bit(PacketType::pubcomp);
 
     PacketType type = PacketType::puback;
     uint16_t packet_id = 0;
+    ReasonCode reason = ReasonCode::success;
+    Properties properties{};
 
     uint8_t first_byte() const { return first_byte_of(type); }
-    template <class Io, class Self> static void fields(Io& io, Self& p) { io.packet_id(p.packet_id); }
+    template <class Io, class Self> static void fields(Io& io, Self& p) {
+        io.packet_id(p.packet_id);
+        reason_tail(io, p);
+    }
 };
 
 struct Subscription {
     std::string_view filter;
-    QoS qos = QoS::at_most_once;   // the highest QoS wanted; not used by UNSUBSCRIBE
+    QoS qos = QoS::at_most_once;   // the highest QoS wanted. This and what follows is not used by UNSUBSCRIBE
+    // MQTT 5 (section 3.8.3.1), without effect in 3.1.1:
+    bool no_local = false;              // not what this client published; not with a shared subscription
+    bool retain_as_published = false;   // messages keep the RETAIN flag of their publisher
+    RetainHandling retain_handling = RetainHandling::send;   // retained messages when subscribing
 
     template <class Io, class Self> static void fields(Io& io, Self& s, bool options) {
         io.filter(s.filter);
         if (!options) return;
-        uint8_t raw = static_cast<uint8_t>(s.qos);
-        io.u8(raw);
-        io.check(raw <= 2);                                        // [MQTT-3.8.3-4]
-        if constexpr (Io::reading) s.qos = static_cast<QoS>(raw);
+        uint8_t byte = 0;
+        if constexpr (!Io::reading) {
+            io.check(s.qos <= QoS::exactly_once && s.retain_handling <= RetainHandling::do_not_send);
+            unsigned raw = static_cast<unsigned>(s.qos);
+            if (io.v5())
+                raw |= (s.no_local ? 4U : 0U) | (s.retain_as_published ? 8U : 0U) |
+                       static_cast<unsigned>(s.retain_handling) << 4;
+            byte = static_cast<uint8_t>(raw);
+        }
+        io.u8(byte);
+        if constexpr (Io::reading) {
+            io.check((byte & (io.v5() ? 0xC0 : 0xFC)) == 0);                   // [MQTT-3.8.3-4], [5: MQTT-3.8.3-5]
+            io.rule((byte & 0x03) != 0x03);
+            s.qos = static_cast<QoS>(byte & 3);
+            if (io.v5()) {
+                io.rule((byte & 0x30) != 0x30);
+                s.no_local = (byte & 4) != 0;
+                s.retain_as_published = (byte & 8) != 0;
+                s.retain_handling = static_cast<RetainHandling>(byte >> 4 & 3);
+            }
+        }
+        if (io.v5()) io.rule(!s.no_local || !is_shared(s.filter));             // [5: MQTT-3.8.3-4]
     }
 };
 
@@ -749,45 +1394,56 @@ public:
     constexpr Subscriptions() = default;
     constexpr Subscriptions(const Subscription* list, size_t count) : list_(list), count_(count) {}
     constexpr Subscriptions(const std::string_view* filters, size_t count) : filters_(filters), count_(count) {}
-    Subscriptions(Bytes wire, size_t count, bool options) : wire_(wire), count_(count), options_(options) {}
+    Subscriptions(Bytes wire, size_t count, bool options, Version version)
+        : wire_(wire), count_(count), options_(options), version_(version) {}
 
     constexpr size_t size() const { return count_; }
 
     // Takes the first one off the list; false: it is empty.
     bool next(Subscription& subscription) {
-        if (count_ == 0) return false;
+        subscription = Subscription{};
+        if (wire_.empty()) return next_of_array(subscription);
+        Reader io(wire_, version_);
+        Subscription::fields(io, subscription, options_);
+        wire_ = Bytes(wire_.end() - io.left(), io.left());
         --count_;
-        if (list_ != nullptr) {
-            subscription = *list_++;
-        } else if (filters_ != nullptr) {
-            subscription.filter = *filters_++;
-        } else {
-            Reader io(wire_);
-            Subscription::fields(io, subscription, options_);
-            wire_ = Bytes(wire_.end() - io.left(), io.left());
-        }
         return true;
     }
 
 private:
+    friend struct Subscribe;
+    bool next_of_array(Subscription& subscription) {
+        if (count_ == 0) return false;
+        --count_;
+        if (list_ != nullptr) {
+            subscription = *list_++;
+        } else {
+            subscription.filter = *filters_++;
+        }
+        return true;
+    }
+
     const Subscription* list_ = nullptr;
     const std::string_view* filters_ = nullptr;
     Bytes wire_;
     size_t count_ = 0;
     bool options_ = true;
+    Version version_ = Version::v3_1_1;   // of the packet that it is a part of
 };
 
-// Sections 3.8 and 3.10: SUBSCRIBE, UNSUBSCRIBE (whose entries have no QoS).
+// Sections 3.8 and 3.10: SUBSCRIBE, UNSUBSCRIBE (whose entries have no options).
 struct Subscribe {
     static constexpr uint16_t types = bit(PacketType::subscribe) | bit(PacketType::unsubscribe);
 
     PacketType type = PacketType::subscribe;
     uint16_t packet_id = 0;
+    Properties properties{};
     Subscriptions filters;
 
     uint8_t first_byte() const { return first_byte_of(type); }
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.packet_id(p.packet_id);
+        io.properties(p.properties, p.type);
         const bool options = p.type == PacketType::subscribe;
         if constexpr (Io::reading) {
             Reader entries = io;
@@ -795,35 +1451,46 @@ struct Subscribe {
             io.rest(wire);
             size_t count = 0;
             for (Subscription s; entries.left() != 0; ++count) Subscription::fields(entries, s, options);
-            io.check(entries.error() == Error::ok && count != 0);  // [MQTT-3.8.3-3], [MQTT-3.10.3-2]
-            p.filters = Subscriptions(wire, count, options);
+            io.check(entries.error() == Error::ok, entries.error());
+            io.rule(count != 0);                                   // [MQTT-3.8.3-3], [MQTT-3.10.3-2]
+            if (io.error() != Error::ok) return;
+            p.filters = Subscriptions(wire, count, options, io.v5() ? Version::v5 : Version::v3_1_1);
         } else {
-            io.check(p.filters.size() != 0);
-            Subscription s;
-            for (Subscriptions rest = p.filters; rest.next(s);) Subscription::fields(io, s, options);
+            Subscriptions rest = p.filters;
+            io.check(rest.size() != 0);
+            if (!rest.wire_.empty()) {   // one that has been decoded
+                io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
+                io.rest(rest.wire_);
+            }
+            for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);) Subscription::fields(io, s, options);
         }
     }
 };
 
-// Section 3.9.
+// Sections 3.9 and 3.11: SUBACK, UNSUBACK.
 struct Suback {
-    static constexpr uint16_t types = bit(PacketType::suback);
+    static constexpr uint16_t types = bit(PacketType::suback) | bit(PacketType::unsuback);
 
+    PacketType type = PacketType::suback;
     uint16_t packet_id = 0;
-    Bytes reason_codes;            // 0, 1, 2: granted QoS; 0x80: refused; one per filter of the SUBSCRIBE, in its order
+    Properties properties{};
+    Bytes reason_codes;            // one per filter of the request, in its order (3.1.1: UNSUBACK has none)
 
-    uint8_t first_byte() const { return first_byte_of(PacketType::suback); }
+    uint8_t first_byte() const { return first_byte_of(type); }
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.packet_id(p.packet_id);
+        io.properties(p.properties, p.type);
+        if (!io.v5() && p.type == PacketType::unsuback) return;
         io.rest(p.reason_codes);
-        io.check(!p.reason_codes.empty());
-        for (const uint8_t code : p.reason_codes) io.check(code <= 2 || code == 0x80);   // [MQTT-3.9.3-2]
+        io.rule(!p.reason_codes.empty());
+        for (const uint8_t code : p.reason_codes)                  // [MQTT-3.9.3-2], [5: MQTT-3.11.3-2]
+            io.rule(io.v5() ? legal(static_cast<ReasonCode>(code), p.type) : code <= 2 || code == 0x80);
     }
 };
 
-// Sections 3.12 to 3.14: PINGREQ, PINGRESP, DISCONNECT, which are only a fixed header.
+// Sections 3.12 and 3.13: PINGREQ, PINGRESP, which are only a fixed header.
 struct Empty {
-    static constexpr uint16_t types = bit(PacketType::pingreq) | bit(PacketType::pingresp) | bit(PacketType::disconnect);
+    static constexpr uint16_t types = bit(PacketType::pingreq) | bit(PacketType::pingresp);
 
     PacketType type = PacketType::pingreq;
 
@@ -831,27 +1498,46 @@ struct Empty {
     template <class Io, class Self> static void fields(Io&, Self&) {}
 };
 
+// Section 3.14, and 5: 3.15: DISCONNECT, AUTH.
+struct Disconnect {
+    static constexpr uint16_t types = bit(PacketType::disconnect) | bit(PacketType::auth);
+
+    PacketType type = PacketType::disconnect;
+    ReasonCode reason = ReasonCode::success;
+    Properties properties{};
+
+    uint8_t first_byte() const { return first_byte_of(type); }
+    template <class Io, class Self> static void fields(Io& io, Self& p) {
+        io.check(io.v5() || p.type == PacketType::disconnect);
+        reason_tail(io, p);
+    }
+};
+
 using Encoded = Writer::Finished;
 
 // Writes a packet to `out`. With no_space, `size` says what is needed, and what `out` holds is undefined; other errors
 // are the caller's, and nothing is sent that has one. with_rest = false leaves out a PUBLISH's payload (or a SUBACK's
 // codes), which then has to follow from elsewhere: `size` is that of what was written.
-template <class Packet> Encoded encode(const Packet& packet, Buffer out, bool with_rest = true) {
-    Writer io(out);
+template <class Packet>
+Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1_1, bool with_rest = true) {
+    Writer io(out, version);
+    io.set(version);
     io.check((Packet::types & bit(static_cast<PacketType>(packet.first_byte() >> 4))) != 0);
     Packet::fields(io, packet);
     return io.finish(packet.first_byte(), with_rest);
 }
 
 // Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
-// Malformed, too: a type that this struct is not for.
-template <class Packet> Error decode_body(uint8_t first_byte, Bytes body, Packet& packet) {
+// Errors: malformed_packet (also a type that this struct is not for); in MQTT 5 protocol_error and topic_alias_invalid.
+template <class Packet>
+Error decode_body(uint8_t first_byte, Bytes body, Packet& packet, Version version = Version::v3_1_1) {
     const PacketType type = static_cast<PacketType>(first_byte >> 4);
     if constexpr (std::is_same_v<Packet, Publish>)
         packet.set_first_byte(first_byte);
     else if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
         packet.type = type;
-    Reader io(body);
+    Reader io(body, version);
+    io.set(version);
     io.check((Packet::types & bit(type)) != 0);
     Packet::fields(io, packet);
     io.check(io.left() == 0);
@@ -859,20 +1545,20 @@ template <class Packet> Error decode_body(uint8_t first_byte, Bytes body, Packet
 }
 
 // Reads one packet, which is all of `in`; malformed also if it is longer or shorter than its header says.
-template <class Packet> Error decode(Bytes in, Packet& packet) {
+template <class Packet> Error decode(Bytes in, Packet& packet, Version version = Version::v3_1_1) {
     packet = Packet{};
     FixedHeader header;
-    const Error error = read_fixed_header(in.data(), in.size(), header);
+    const Error error = read_fixed_header(in.data(), in.size(), header, version);
     if (error != Error::ok) return error;
     if (header.size == 0 || in.size() - header.size != header.remaining_length) return Error::malformed_packet;
-    return decode_body(header.first_byte, Bytes(in.data() + header.size, in.size() - header.size), packet);
+    return decode_body(header.first_byte, Bytes(in.data() + header.size, in.size() - header.size), packet, version);
 }
 
-// -------------------------------------------------------------------------------------------------- 9 outbox
+// -------------------------------------------------------------------------------------------------- 10 outbox
 
-// What answers a kept record, and what is told then. The whole of QoS 1 and 2 on the sending side, and of subscribing, is
-// this table: a record's state is its packet type, and whether it has been written. All other packets are erased once
-// they are written.
+// What answers a kept record, and what is told then. The whole of QoS 1 and 2 on the sending side, and of subscribing,
+// is this table: a record's state is its packet type, and whether it has been written. All other packets are erased
+// once they are written.
 struct Transition {
     uint8_t record;       // its first byte, without DUP and RETAIN
     PacketType answer;
@@ -910,6 +1596,7 @@ public:
     // What each kind of packet must leave free, so that the ones below it always find room: a server that is waiting
     // for our acknowledgement or ping is never kept waiting by messages.
     enum Reserve : uint8_t { for_disconnect = 0, for_ping = 2, for_answer = 4, for_message = 16 };
+    size_t answer_size() const { return v5_ ? 5 : 4; }   // with a reason code
 
     Outbox(uint8_t* data, size_t size) : data_(data) {
         // The index grows down from an aligned end.
@@ -919,24 +1606,24 @@ public:
 
     // ---- appending
 
-    // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by errors.
+    // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by
+    // errors.
     template <class Packet> Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
-        const bool kept = answer_to(packet.first_byte()) != nullptr;
-        const size_t aside = reserve + (kept ? entry_size : 0);
-        Encoded out = encode(packet, Buffer(data_ + at_[end], room(aside)), with_rest);
-        if (out.error == Error::no_space) {
-            if (out.size + aside > capacity_) return {Error::packet_too_large, 0};
-            if (compact()) out = encode(packet, Buffer(data_ + at_[end], room(aside)), with_rest);
-        }
-        if (out.error == Error::ok) added(static_cast<Offset>(out.size), kept);
+        const size_t aside = reserve + (answer_to(packet.first_byte()) != nullptr ? entry_size : 0);
+        Encoded out;
+        do out = encode(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
+        while (!settled(out, aside));
         return out;
     }
 
     // Room for an answer to whatever comes next? If not even after tidying up, nothing more is read.
-    bool can_answer() { return room(for_answer) >= 4 || (compact() && room(for_answer) >= 4); }
+    bool can_answer() {
+        return room(for_answer) >= answer_size() || (compact() && room(for_answer) >= answer_size());
+    }
 
-    // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room. The oldest kept record
-    // comes first in the index, so an id is in use only if that one has it; then it goes to the end, as if it were new.
+    // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room. The oldest kept
+    // record comes first in the index, so an id is in use only if that one has it; then it goes to the end, as if it
+    // were new.
     uint16_t new_packet_id() {
         Offset tries = count();
         while (lo_ != hi_ && id_at(entry(lo_)) == next_id_) {
@@ -952,7 +1639,7 @@ public:
 
     // Chooses what goes out next: messages as long as fewer than `maximum` are in flight, then others. Before unsent().
     void admit(uint16_t maximum) {
-        if (mode_ == closed || stream_left_ != 0 || at_[lane()] != at_[sent]) return;   // not in mid-packet
+        if (mode_ == closed || !between_packets()) return;
         if (mode_ == open) {
             at_[gate] = nowhere;   // a stream has ended
             return;
@@ -1014,8 +1701,11 @@ public:
 
     // One at a time: the next one is not due before this one has been written.
     bool append_ping() {
-        if (append(Empty{PacketType::pingreq}, for_ping).error != Error::ok) return false;
-        at_[ping] = at_[end] - 2;
+        if (room(for_ping) < 2 && !(compact() && room(for_ping) >= 2)) return false;
+        at_[ping] = at_[end];
+        data_[at_[end]] = first_byte_of(PacketType::pingreq);
+        data_[at_[end] + 1] = 0;
+        added(2, false);
         return true;
     }
     bool ping_waits() const { return at_[ping] != nowhere; }
@@ -1037,13 +1727,24 @@ public:
         return nullptr;
     }
     uint8_t first_byte(Offset place) const { return data_[place]; }
-    // How many filters a SUBSCRIBE has.
+    // How many filters a SUBSCRIBE or UNSUBSCRIBE has.
     size_t filters(Offset place) const {
+        const Offset options = type_at(place) == PacketType::subscribe ? 1 : 0;
         size_t count = 0;
-        for (Offset p = id_place(place) + 2; p < place + size_at(place); ++count)
-            p += static_cast<Offset>(3 + load_u16(data_ + p));
+        for (Offset p = behind_properties(id_place(place) + 2); p < place + size_at(place); ++count)
+            p += static_cast<Offset>(2 + options + load_u16(data_ + p));
         return count;
     }
+    // All of a record that is in memory (without the payload if that comes from elsewhere), and its size on the wire.
+    Bytes record(Offset place) const { return Bytes(data_ + place, size_at(place)); }
+    Offset wire_size(Offset place) const {
+        Offset remaining;
+        const Offset header = header_size(place, remaining);
+        return header + remaining;
+    }
+    uint16_t id_of(Offset place) const { return is_kept(place) ? id_at(place) : uint16_t{0}; }
+    bool is_kept(Offset place) const { return answer_to(data_[place]) != nullptr; }
+    bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
     void erase(Offset place) {
         if (counts(data_[place])) --in_flight_;
@@ -1078,12 +1779,11 @@ public:
             length = size_at(place);
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
-            const bool begun = place < at_[lane_of(place)] || (lane_of(place) == lane() && place < at_[sent]);
             if (type == PacketType::pubrel) ++unreleased;
-            if (answer_to(data_[place]) != nullptr) {
-                if (begun || type == PacketType::pubrel) mark_sent(place, true);
-            } else if (begun || type != PacketType::publish || place == at_[stream]) {
-                kill(place);
+            if (is_kept(place)) {
+                if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
+            } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
+                kill(place);   // a topic alias ends with its connection [5: MQTT-3.3.2-7]
             }
         }
         at_[ping] = nowhere;
@@ -1093,25 +1793,145 @@ public:
         close();
     }
 
-    // The server has (or has not) the session. Returns the id of a record that is dropped because it has not, one at a
-    // call; 0: no more, and admit() may let messages out.
-    uint16_t resume(bool session_present) {
-        while (at_[gate] < at_[end]) {
-            const Offset place = at_[gate];
-            at_[gate] = place + size_at(place);
-            if (is_dead(data_[place]) || answer_to(data_[place]) == nullptr || !was_sent(place)) continue;
-            if (!session_present) {
-                const uint16_t id = id_at(place);
-                kill(place);
-                return id;
-            }
-            if (type_at(place) != PacketType::publish) mark_sent(place, false);
-        }
-        close();
-        if (!session_present) in_flight_ = 0;
-        mode_ = waiting;
-        return 0;
+    // After rewind() and before resumed(): all that is live, in order; nowhere: there is no more.
+    Offset next_to_resume() {
+        Offset place = at_[gate];
+        while (place < at_[end] && is_dead(data_[place])) place += size_at(place);
+        at_[gate] = place < at_[end] ? place + size_at(place) : place;
+        return place < at_[end] ? place : nowhere;
     }
+    void drop(Offset place) {
+        if (type_at(place) == PacketType::pubrel) --in_flight_;
+        kill(place);
+    }
+    // It goes out as if for the first time, but for DUP in a PUBLISH.
+    void send_again(Offset place) {
+        if (type_at(place) != PacketType::publish) mark_sent(place, false);
+    }
+    // admit() may let messages out.
+    void resumed() {
+        close();
+        mode_ = waiting;
+    }
+
+    // ---- MQTT 5
+
+#if MQTT_ENABLE_V5
+    // Rewrites what waits for the other version; only after rewind(). What 3.1.1 does not have is left out. False:
+    // becoming MQTT 5, each packet grows by the length of its properties, which is 0, and there is no room for that.
+    bool set_version(bool v5) {
+        if (v5 == v5_) return true;
+        compact();
+        Offset growth = 0, remaining;
+        for (Offset place = 0; v5 && place < at_[end]; place += size_at(place)) {
+            const Offset header = header_size(place, remaining);
+            if (has_properties(place)) growth += static_cast<Offset>(2 + variable_size(remaining + 1U) - header);
+        }
+        if (growth > room(for_message)) return false;
+        const Offset from_end = at_[end] + growth;
+        memmove(data_ + growth, data_, at_[end]);
+        for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
+        if (at_[stream] != nowhere) at_[stream] += growth;
+        Offset to = 0, size;
+        for (Offset from = growth; from < from_end; from += size) {
+            size = size_at(from);
+            const Offset k = is_kept(from) ? locate(id_at(from)) : nowhere;
+            const Offset header = header_size(from, remaining);
+            const Offset front = has_properties(from) ? properties_at(from) - from - header : size - header;
+            const Offset behind = has_properties(from) ? behind_properties(from + header + front) : from + size;
+            const Offset length = has_properties(from) && v5 ? 1 : 0;
+            remaining = remaining - (behind - from - header - front) + length;
+            const uint8_t first = data_[from];
+            if (type_at(from) == PacketType::subscribe && !v5)
+                for (Offset p = behind; p < from + size; ++p) {
+                    p += 2 + load_u16(data_ + p);
+                    data_[p] &= 3;   // of the options, only QoS is left
+                }
+            const bool streamed = from == at_[stream];
+            uint8_t head[5] = {first};
+            const Offset new_header = static_cast<Offset>(store_variable(head + 1, remaining) - head);
+            memmove(data_ + to + new_header, data_ + from + header, front);
+            memcpy(data_ + to, head, new_header);
+            if (length != 0) data_[to + new_header + front] = 0;
+            memmove(data_ + to + new_header + front + length, data_ + behind, from + size - behind);
+            const Offset new_size = new_header + front + length + (from + size - behind);
+            if (streamed) {
+                at_[stream] = to;
+                stream_size_ = new_size;
+            }
+            if (k != nowhere) set_entry(k, to);
+            to += new_size;
+        }
+        at_[end] = to;
+        v5_ = v5;
+        close();
+        return true;
+    }
+
+    // Message Expiry Interval (5: section 3.3.2.3.3): each message here holds what was left of its own at aged_at_, a
+    // message that has just been appended gets what has passed since on top. Full seconds count, so it has up to one
+    // more.
+    void expires_in(uint32_t seconds, uint32_t now) {
+        if (expiry_ == never) aged_at_ = now;
+        const Offset value = find_property(last_, prop::message_expiry_interval.id);
+        if (value == nowhere) return;   // 3.1.1
+        const uint32_t passed = seconds_since(aged_at_, now);
+        seconds = seconds < never - passed ? seconds + passed : never;
+        store_u32(data_ + value, seconds);
+        if (seconds < expiry_) expiry_ = seconds;
+    }
+    // A message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
+    Offset expired(uint32_t now) {
+        const uint32_t passed = expiry_ == never ? 0 : seconds_since(aged_at_, now);
+        if (passed == 0) return nowhere;
+        uint32_t least = never;
+        for (const bool take_off : {false, true})
+            for (Offset place = begin_, size; place < at_[end]; place += size) {
+                size = size_at(place);
+                if (is_dead(data_[place])) continue;
+                const Offset value = find_property(place, prop::message_expiry_interval.id);
+                if (value == nowhere) continue;
+                // What has been sent once is not expired by us any more [5: MQTT-4.3.3-7], nor what is about to be.
+                const bool in_turn = mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate];
+                const bool admitted =
+                    begun(place) || was_sent(place) || place == at_[stream] || has_alias(place) || in_turn;
+                uint32_t left = load_u32(data_ + value);
+                if (!take_off) {
+                    if (!admitted && left < passed) return place;
+                    continue;
+                }
+                left = left > passed ? left - passed : 0;
+                const bool half_written = begun(place) && place >= at_[lane()];
+                if (!half_written) store_u32(data_ + value, left);
+                if (admitted || left == never) left = never - 1;
+                if (left < least) least = left;
+            }
+        expiry_ = least;
+        aged_at_ += passed * 1000;
+        return nowhere;
+    }
+    void expire(Offset place) {
+        if (mode_ == open && counts(data_[place])) --in_flight_;
+        kill(place);
+        compact();   // else it would be sent
+        trim();
+    }
+    // When expired() has to be asked: `ms` after `since`.
+    uint32_t expiry_ms(uint32_t& since) const {
+        constexpr uint32_t longest = uint32_t{1} << 21;
+        since = aged_at_;
+        return expiry_ >= never - 1 ? forever : (expiry_ < longest ? expiry_ + 1 : longest) * 1000;
+    }
+    static uint32_t seconds_since(uint32_t since, uint32_t now) {
+        uint32_t seconds = 0, ms = now - since;
+        for (uint32_t step = uint32_t{1} << 22; step != 0; step >>= 1)   // a division, bit by bit
+            if (ms >= step * 1000) {
+                ms -= step * 1000;
+                seconds += step;
+            }
+        return seconds;
+    }
+#endif
 
     // ---- a message whose payload comes from elsewhere
 
@@ -1145,6 +1965,7 @@ public:
     Offset capacity() const { return capacity_; }
     void set_aside(uint32_t size) { capacity_ = static_cast<Offset>(capacity_ - size); }
     bool last_written() const { return at_[sent] == at_[end]; }       // the packet that was appended last
+    bool between_packets() const { return at_[lane()] == at_[sent] && stream_left_ == 0; }
 
 private:
     static constexpr uint8_t sent_before = 0x08;   // DUP in PUBLISH; cleared before it is sent in other types
@@ -1173,28 +1994,16 @@ private:
     // ---- packets in memory
 
     PacketType type_at(Offset place) const { return static_cast<PacketType>(data_[place] >> 4); }
-    bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }
     void mark_sent(Offset place, bool yes) {
         data_[place] = static_cast<uint8_t>((data_[place] & ~sent_before) | (yes ? sent_before : 0));
     }
 
     // Bytes of the fixed header; `remaining` is what it says to follow.
     Offset header_size(Offset place, Offset& remaining) const {
-        Offset size = 1;
-        unsigned shift = 0;
-        uint8_t byte;
-        remaining = 0;
-        do {
-            byte = data_[place + size++];
-            remaining |= static_cast<Offset>(byte & 127) << shift;
-            shift += 7;
-        } while (byte >= 128);
-        return size;
-    }
-    Offset wire_size(Offset place) const {
-        Offset remaining;
-        const Offset header = header_size(place, remaining);
-        return header + remaining;
+        uint32_t value;
+        const size_t size = 1 + load_variable(data_ + place + 1, 4, value);
+        remaining = static_cast<Offset>(value);
+        return static_cast<Offset>(size);
     }
     // Behind the fixed header, and in a PUBLISH behind the topic.
     Offset id_place(Offset place) const {
@@ -1205,6 +2014,36 @@ private:
     }
     uint16_t id_at(Offset place) const { return load_u16(data_ + id_place(place)); }
     Offset size_at(Offset place) const { return place == at_[stream] ? stream_size_ : wire_size(place); }
+    // Has a byte of it been written on this connection?
+    bool begun(Offset place) const {
+        return place < at_[lane_of(place)] || (lane_of(place) == lane() && place < at_[sent]);
+    }
+    Version version() const { return v5_ ? Version::v5 : Version::v3_1_1; }
+    bool has_properties(Offset place) const {
+        return type_at(place) == PacketType::publish || type_at(place) == PacketType::subscribe ||
+               type_at(place) == PacketType::unsubscribe;
+    }
+    Offset properties_at(Offset place) const {
+        const bool has_id = type_at(place) != PacketType::publish || counts(data_[place]);
+        return id_place(place) + (has_id ? 2 : 0);
+    }
+    // The value of a property of a PUBLISH, of which it must be the last four bytes.
+    Offset find_property(Offset place, uint8_t id) const {
+        if (!v5_ || type_at(place) != PacketType::publish) return nowhere;
+        const Offset at = properties_at(place), behind = behind_properties(at);
+        uint32_t size;
+        (void)load_variable(data_ + at, 4, size);
+        Properties list(data_ + behind - size, static_cast<size_t>(size));
+        Property property;
+        return list.next(id, property) ? static_cast<Offset>(list.block().data() - data_ - 4) : nowhere;
+    }
+    bool has_alias(Offset place) const { return find_property(place, prop::topic_alias.id) != nowhere; }
+    Offset behind_properties(Offset at) const {
+        if (!v5_) return at;
+        uint32_t size;
+        const size_t length = load_variable(data_ + at, 4, size);
+        return static_cast<Offset>(at + length + size);
+    }
 
     // ---- the index
 
@@ -1216,8 +2055,8 @@ private:
     }
     void set_entry(Offset k, Offset place) { memcpy(entry_address(k), &place, entry_size); }
 
-    // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the ids
-    // wrap around; an entry that is out of date still has the bytes of its packet.
+    // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
+    // ids wrap around; an entry that is out of date still has the bytes of its packet.
     Offset locate(uint16_t id) const {
         if (lo_ == hi_) return nowhere;
         const uint16_t age = static_cast<uint16_t>(next_id_ - id);
@@ -1242,8 +2081,22 @@ private:
         const size_t left = capacity_ - at_[end] - hi_ * entry_size;
         return left > aside ? left - aside : 0;
     }
+    // A packet has been encoded behind the others, or could not be. False: there is room now, try again.
+    bool settled(Encoded& out, size_t aside) {
+        if (out.error == Error::no_space) {
+            if (out.size + aside > capacity_) out = {Error::packet_too_large, 0};
+            else return !compact();
+        }
+        if (out.error == Error::ok && wire_size(at_[end]) > maximum_packet_size)   // [5: MQTT-3.2.2-15]
+            out = {Error::packet_too_large, 0};
+        if (out.error == Error::ok) added(static_cast<Offset>(out.size), answer_to(data_[at_[end]]) != nullptr);
+        return true;
+    }
     void added(Offset size, bool kept) {
         const Offset place = at_[end];
+#if MQTT_ENABLE_V5
+        last_ = place;
+#endif
         if (kept) {
             set_entry(hi_++, place);
             step_id();
@@ -1337,9 +2190,25 @@ private:
     bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
     bool holes_ = false;           // there is a dead packet somewhere
     bool stream_resend_ = false;
+
+#if MQTT_ENABLE_V5
+    static constexpr uint32_t never = 0xFFFFFFFF;
+    uint32_t aged_at_ = 0;
+    uint32_t expiry_ = never;      // the least that is left of one that has not been sent; never: there are none at all
+    Offset last_ = 0;              // the packet appended last
+    bool v5_ = false;              // the version in which all of it is written
+
+public:
+    uint32_t maximum_packet_size = 0xFFFFFFFF;   // the server's, on this connection
+#else
+    static constexpr bool v5_ = false;
+
+public:
+    static constexpr uint32_t maximum_packet_size = 0xFFFFFFFF;
+#endif
 };
 
-// --------------------------------------------------------------------------------------------------- 10 inbox
+// --------------------------------------------------------------------------------------------------- 11 inbox
 
 // Received QoS 1 and 2 messages that are not finished, in the order in which they came: first QoS 2 ids that were
 // answered with PUBREC and wait for PUBREL [MQTT-4.3.3-2], then *open* messages, which the application has seen and
@@ -1353,7 +2222,7 @@ public:
         data_ = data;
         capacity_ = capacity;
     }
-    bool exists() const { return capacity_ != 0; }
+    uint16_t capacity() const { return capacity_; }
     bool full() const { return count_ == capacity_; }
     uint16_t open() const { return open_; }
 
@@ -1363,7 +2232,7 @@ public:
         in_sequence_ = in_sequence_ && beyond_last(id);
         uint8_t* p = at(count_++);
         store_u16(p, id);
-        p[2] = static_cast<uint8_t>(qos);
+        p[2] = qos == QoS::exactly_once ? qos_2 : uint8_t{0};
         ++open_;
     }
     // Is this QoS 2 message one that we have, and the server has not released? DUP says nothing about it: servers
@@ -1378,16 +2247,20 @@ public:
         (void)acknowledge(id);
     }
 
-    // PUBREL: the server may use the id anew as soon as it sees PUBCOMP.
-    void released(uint16_t id) {
+    // PUBREL: the server may use the id anew as soon as it sees PUBCOMP. False: there is no such id.
+    bool released(uint16_t id) {
         const uint16_t i = position(id, answered_count());
         if (i != none) remove(i);
+        return i != none;
     }
-    // The application took a message over. False: it is none of the open ones.
-    bool acknowledge(uint16_t id) {
+    // The application took a message over, or refuses it. False: it is none of the open ones.
+    bool acknowledge(uint16_t id, ReasonCode reason = ReasonCode::success) {
         for (uint16_t i = answered_count(); i < count_; ++i)
             if (load_u16(at(i)) == id && (at(i)[2] & acknowledged) == 0) {
-                at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
+                // Of a client, the reason codes of PUBACK and PUBREC are 0x00 and 0x80 to 0x9F.
+                const unsigned code = static_cast<unsigned>(reason);
+                const unsigned flags = acknowledged | (granted(reason) ? 0U : refused) | (code & 31) << 3;
+                at(i)[2] = static_cast<uint8_t>(at(i)[2] | flags);
                 return true;
             }
         return false;
@@ -1401,27 +2274,35 @@ public:
         if (open_ == 0) return {};
         const uint8_t* p = at(answered_count());
         if ((p[2] & acknowledged) == 0) return {};
-        return {(p[2] & 3) == 2 ? PacketType::pubrec : PacketType::puback, load_u16(p)};
+        Ack ack;
+        ack.type = (p[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback;
+        ack.packet_id = load_u16(p);
+        ack.reason = static_cast<ReasonCode>(p[2] >> 3 | ((p[2] & refused) != 0 ? 0x80 : 0));
+        return ack;
     }
     void answered() {
         const uint16_t i = answered_count();
         --open_;
-        if ((at(i)[2] & 3) != 2) remove(i);
+        if ((at(i)[2] & (qos_2 | refused)) != qos_2) remove(i);   // [5: MQTT-4.3.3-9]
     }
     // The connection is gone: the server sends again what was not answered. What the application has taken over all the
     // same is not delivered again.
     void forget_open() {
         uint16_t kept = answered_count();
         for (uint16_t i = kept; i < count_; ++i)
-            if (at(i)[2] == (acknowledged | 2)) memmove(at(kept++), at(i), entry_size);
-        count_ = kept;
+            if ((at(i)[2] & (acknowledged | qos_2 | refused)) == (acknowledged | qos_2))
+                memmove(at(kept++), at(i), entry_size);
+        count_ = carried_ = kept;
         open_ = 0;
     }
-    void clear() { count_ = open_ = 0; }
+    void clear() { count_ = open_ = carried_ = 0; }
+    // Are all of them of this connection? Those of earlier ones do not count in MQTT 5 (section 4.9).
+    bool all_new() const { return carried_ == 0; }
 
 private:
     static constexpr uint16_t none = 0xFFFF;
-    static constexpr uint8_t acknowledged = 4;
+    // An entry's third byte; the upper five bits are those of the reason code.
+    static constexpr uint8_t qos_2 = 1, acknowledged = 2, refused = 4;
 
     uint8_t* at(uint16_t i) const {
         const size_t k = static_cast<size_t>(head_) + i;
@@ -1436,10 +2317,11 @@ private:
     // Of a QoS 2 message among the first `count`.
     uint16_t position(uint16_t id, uint16_t count) const {
         for (uint16_t i = 0; i < count; ++i)
-            if (load_u16(at(i)) == id && (at(i)[2] & 2) != 0) return i;
+            if (load_u16(at(i)) == id && (at(i)[2] & qos_2) != 0) return i;
         return none;
     }
     void remove(uint16_t i) {
+        if (i < carried_) --carried_;
         --count_;
         if (i == 0) {
             head_ = head_ + 1 == capacity_ ? uint16_t{0} : static_cast<uint16_t>(head_ + 1);
@@ -1452,16 +2334,100 @@ private:
     uint16_t capacity_ = 0;
     uint16_t head_ = 0, count_ = 0;
     uint16_t open_ = 0;            // the last ones of `count_`
+    uint16_t carried_ = 0;         // the first ones of `count_`: from before this connection
     bool in_sequence_ = false;     // the ids ascend, modulo 2^16
 };
 
-// -------------------------------------------------------------------------------------------------- 11 engine
+// ------------------------------------------------------------------------------------------------ 12 aliases
+
+// The topic aliases of one direction (5: section 3.3.2.3.4): a list of alias, length and topic in the caller's memory.
+// An alias whose topic found no room is in the list with a length of 0.
+class Aliases {
+public:
+    static constexpr size_t entry_head = 4;
+
+    explicit Aliases(Buffer memory) : memory_(memory) {}
+    void clear() {
+        forget();
+        forgotten_ = false;
+    }
+    // None can be told any more, until it is set again.
+    void forget() {
+        used_ = count_ = 0;
+        forgotten_ = true;
+    }
+    uint16_t count() const { return static_cast<uint16_t>(count_); }
+
+    // False: it has not been set. An empty topic: there was no room for it, or it has been forgotten.
+    bool find(uint16_t alias, std::string_view& topic) const {
+        for (size_t at = 0; at < used_; at += size_at(at)) {
+            topic = topic_at(at);
+            if (load_u16(memory_.data + at) == alias) return true;
+        }
+        topic = {};
+        return forgotten_;
+    }
+    // 0: it is none.
+    uint16_t find(std::string_view topic) const {
+        for (size_t at = 0; at < used_; at += size_at(at))
+            if (topic_at(at) == topic) return load_u16(memory_.data + at);
+        return 0;
+    }
+    bool has_room(std::string_view topic, size_t aside = 0) const {
+        return entry_head + topic.size() + aside <= memory_.size - used_;
+    }
+    // Sets an alias, or sets it anew. Of `maximum` aliases, each finds room for an entry at least.
+    void set(uint16_t alias, std::string_view topic, size_t maximum = 0) {
+        for (size_t at = 0, size; at < used_; at += size) {
+            size = size_at(at);
+            if (load_u16(memory_.data + at) != alias) continue;
+            memmove(memory_.data + at, memory_.data + at + size, used_ - at - size);
+            used_ -= size;
+            --count_;
+            break;
+        }
+        if (!has_room(topic, maximum > count_ ? entry_head * (maximum - count_ - 1) : 0)) topic = {};
+        uint8_t* const p = memory_.data + used_;
+        store_u16(p, alias);
+        store_u16(p + 2, static_cast<uint16_t>(topic.size()));
+        if (!topic.empty()) memcpy(p + entry_head, topic.data(), topic.size());
+        used_ += entry_head + topic.size();
+        ++count_;
+    }
+
+private:
+    size_t size_at(size_t at) const { return entry_head + load_u16(memory_.data + at + 2); }
+    std::string_view topic_at(size_t at) const {
+        return Bytes(memory_.data + at + entry_head, load_u16(memory_.data + at + 2)).text();
+    }
+
+    Buffer memory_;
+    size_t used_ = 0;
+    size_t count_ = 0;
+    bool forgotten_ = false;
+};
+
+// -------------------------------------------------------------------------------------------------- 13 engine
+
+// What a server allows on one connection (5: section 3.2.2.3). The client's own limits are in the options.
+struct Limits {
+    uint16_t receive_maximum = 65535;
+    uint16_t topic_alias_maximum = 0;
+    uint32_t maximum_packet_size = 0xFFFFFFFF;
+    Optional<uint16_t> server_keep_alive;
+    QoS maximum_qos = QoS::exactly_once;
+    bool session_kept = true;      // its Session Expiry Interval is not 0
+    bool retain_available = true;
+    bool wildcard_subscription_available = true;
+    bool subscription_identifier_available = true;
+    bool shared_subscription_available = true;
+};
 
 // The protocol without I/O. What a pump around it does (`Client` below is one):
 //   tick(now)                   what is due by time: the next attempt, a ping
 //   next(now)                   until it returns none: what has been received, as events
 //   wants_open()                open the connection, then opened(now)
-//   output(), sent(n, now)      write what output() shows, tell how much of it was taken
+//   output(now), sent(n, now)   write what output() shows, tell how much of it was taken
 //   input(), received(n, now)   read into what input() shows, tell how much came
 //   lost(error)                 the connection is gone, or could not be opened
 //   expire(now, nothing_read)   time-outs
@@ -1469,7 +2435,13 @@ private:
 class Engine {
 public:
     explicit Engine(const Buffers& buffers)
-        : rx_(buffers.rx), outbox_(buffers.tx.data, buffers.tx.size) {
+        : rx_(buffers.rx), outbox_(buffers.tx.data, buffers.tx.size)
+#if MQTT_ENABLE_V5
+          , received_aliases_(buffers.received_aliases), sent_aliases_(buffers.sent_aliases),
+          topic_alias_maximum_(buffers.topic_alias_maximum), client_id_memory_(buffers.client_id),
+          aliases_fit_(buffers.received_aliases.size >= Aliases::entry_head * buffers.topic_alias_maximum)
+#endif
+    {
         const uint32_t inbox = (uint32_t{buffers.receive_maximum} * Inbox::entry_size + 3) & ~uint32_t{3};
         if (outbox_.capacity() < inbox + Outbox::for_message) return;   // told by connect()
         outbox_.set_aside(inbox);                                       // a multiple of 4 keeps the index aligned
@@ -1480,18 +2452,27 @@ public:
 
     Error connect(const ConnectOptions& options, uint32_t now) {
         if (state_ != State::stopped) return Error::already_started;
-        if (!inbox_.exists()) return Error::buffer_too_small;
-        if (options.client_id.empty() && !options.clean_session) return Error::invalid_client_id;   // [MQTT-3.1.3-7]
+        if (inbox_.capacity() == 0) return Error::buffer_too_small;
+        if (options.client_id.empty() && !options.clean_session && !assigns_client_id(options))
+            return Error::invalid_client_id;   // [MQTT-3.1.3-7]
         if (options.in_flight_maximum == 0) return Error::invalid_argument;
-        const Encoded connect = encode_connect(options, {rx_.data, 0});
-        if (connect.error != Error::no_space) return connect.error;
-        if (connect.size > rx_.size) return Error::buffer_too_small;
+        for (const Version version : {Version::v3_1_1, Version::v5}) {
+            const bool either = options.version == Version::v5_or_v3_1_1 && (has_v5 || version == Version::v3_1_1);
+            if (options.version != version && !either) continue;
+            const Encoded connect = encode_connect(options, version, {rx_.data, 0});
+            if (connect.error != Error::no_space) return connect.error;
+            if (connect.size > rx_.size) return Error::buffer_too_small;
+        }
         // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
         uint32_t identity = 2166136261U + options.port;   // FNV-1a
         for (const std::string_view text : {options.host, options.client_id}) {
             for (const char c : text) identity = (identity ^ static_cast<uint8_t>(c)) * 16777619U;
             identity = (identity ^ 0xFF) * 16777619U;   // which is not in UTF-8
         }
+#if MQTT_ENABLE_V5
+        const Error error = prepare_v5(options, identity | 1);
+        if (error != Error::ok) return error;
+#endif
         identity_ = identity | 1;
         options_ = &options;
         attempts_ = 0;
@@ -1501,16 +2482,21 @@ public:
         return Error::ok;
     }
 
-    Error disconnect(uint32_t now) {
+    Error disconnect(const Disconnect& packet, uint32_t now) {
         if (state_ == State::stopped || stopping_) return Error::not_started;
         if (state_ == State::disconnecting) return Error::ok;
         if (state_ != State::connected) return abort();
         if (outbox_.stream_left() != 0 || outbox_.stream_pending()) return Error::publish_in_progress;
+        if (!v5_ && packet.reason != ReasonCode::success) return abort();   // the server publishes the will, at least
+        if constexpr (has_v5)
+            if (v5_ && !may_send(packet)) return Error::invalid_properties;
         now_ = now;
         acknowledge_seen();   // what is being handled while this is called
-        const Encoded out = outbox_.append(Empty{PacketType::disconnect}, Outbox::for_disconnect);
-        if (out.error == Error::ok) enter(State::disconnecting);
-        return out.error;
+        const Encoded out = outbox_.append(packet, Outbox::for_disconnect);
+        if (out.error != Error::ok) return out.error;
+        if (v5_ && packet.properties.get(prop::session_expiry_interval).value_or(1) == 0) session_ = 0;
+        enter(State::disconnecting);
+        return Error::ok;
     }
 
     Error abort() {
@@ -1519,31 +2505,85 @@ public:
         return Error::ok;
     }
 
-    Result publish(Publish& message) { return enqueue_message(message, false, 0); }
+    // `now` matters only if there are properties.
+    Result publish(Publish& message, uint32_t now) {
+        if constexpr (has_v5) {
+            if (!message.properties.empty()) now_ = now;
+            if (!may_have(message.properties)) return {Error::invalid_properties};
+            return publish_aliased(message);
+        } else {
+            (void)now;
+            return enqueue_message(message, false, 0);
+        }
+    }
 
-    Result begin_publish(Publish& head, uint32_t size) {
+    Result begin_publish(Publish& head, uint32_t size, uint32_t now) {
         if (state_ != State::connected) return {state_ == State::stopped ? Error::not_started : Error::not_connected};
         (void)output();   // lets those go that wait for nothing
         if (!outbox_.can_stream()) return {Error::publish_in_progress};
+        if constexpr (has_v5)
+            if (!may_have(head.properties)) return {Error::invalid_properties};
+        now_ = now;
         head.payload = Bytes(nullptr, static_cast<size_t>(size));   // only tells its size: with_rest is false
-        if (head.payload.size() != size || size > Outbox::nowhere - head.topic.size() - 16)
+        const size_t aside = head.topic.size() + head.properties.block().size() + 24;
+        if (head.payload.size() != size || aside > Outbox::nowhere || size > Outbox::nowhere - aside)
             return {Error::packet_too_large};
-        return enqueue_message(head, true, size);
+        if constexpr (has_v5) return enqueue_expiring(head, true, size);
+        else return enqueue_message(head, true, size);
     }
 
     Result subscribe(Subscribe& packet) {
         if (!accepting()) return {Error::not_started};
+        const Error refused = supported(packet);
+        if (refused != Error::ok) return {refused};
         packet.packet_id = outbox_.new_packet_id();
         if (packet.packet_id == 0) return {Error::no_space};
         const Error error = outbox_.append(packet, Outbox::for_message).error;
         return {error, error == Error::ok ? packet.packet_id : uint16_t{0}};
     }
 
-    Error acknowledge(uint16_t packet_id) {
-        if (!inbox_.acknowledge(packet_id)) return Error::unknown_packet_id;
+    Error acknowledge(uint16_t packet_id, ReasonCode reason) {
+        const bool refused = reason != ReasonCode::success;
+        if (has_v5 && refused && (granted(reason) || !legal(reason, PacketType::puback)))
+            return Error::invalid_argument;
+        if (!inbox_.acknowledge(packet_id, v5_ ? reason : ReasonCode::success)) return Error::unknown_packet_id;
         answer_open();
         drained_ = false;
         return Error::ok;
+    }
+
+    // Answers an AUTH of the server's, or begins to authenticate anew (5: section 4.12).
+    Error authenticate(Properties properties, uint32_t now) {
+#if MQTT_ENABLE_V5
+        if (!accepting()) return Error::not_started;
+        if (!v5_ || !(connected() || (state_ == State::awaiting_connack && authentication_ == client)))
+            return Error::not_connected;
+        if (!options_->properties.get(prop::authentication_method) || authentication_ == server)
+            return Error::invalid_argument;   // [5: MQTT-4.12.0-7]
+        if (!is_method(properties)) return Error::invalid_properties;
+        now_ = now;
+        Disconnect packet;
+        packet.type = PacketType::auth;
+        packet.reason = authentication_ == client ? ReasonCode::continue_authentication : ReasonCode::re_authenticate;
+        packet.properties = properties;
+        if (connected()) {
+            const Error error = outbox_.append(packet, Outbox::for_answer).error;
+            if (error == Error::ok) authentication_ = server;
+            return error;
+        }
+        if (in_begin_ != in_end_) return Error::not_connected;   // the server has gone on
+        const Encoded out = encode(packet, Buffer(rx_.data + in_end_, rx_.size - in_end_), Version::v5);
+        if (out.error == Error::no_space && out.size > rx_.size) return Error::buffer_too_small;
+        if (out.error != Error::ok) return out.error;
+        authentication_ = none;
+        in_begin_ = in_end_;
+        in_end_ += static_cast<size_t>(out.size);
+        enter(State::connecting);
+        return Error::ok;
+#else
+        (void)properties, (void)now;
+        return Error::not_connected;
+#endif
     }
 
     // ---- events
@@ -1553,11 +2593,12 @@ public:
         now_ = now;
         drained_ = false;
         settle();
-        Event event = told_later();
+        Event event;
+        told_later(event);
         if (event.kind != Event::none) return event;
         while (legal_packets() != 0) {
             blocked_ = false;
-            const Step step = in_left_ == 0 ? receive(event) : topic_fits() ? receive_piece(event) : skip(event);
+            const Step step = in_left_ == 0 ? receive(event) : skipping() ? skip(event) : receive_piece(event);
             if (event.kind != Event::none) return event;
             if (step == Step::wait) break;
         }
@@ -1579,10 +2620,12 @@ public:
         return true;
     }
 
-    // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at late.
+    // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at
+    // late.
     void expire(uint32_t now, bool nothing_read) {
         now_ = now;
-        if (time_left() != 0 || !(nothing_read || state_ == State::disconnecting)) return;
+        if (time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
+        if (state_ == State::rejecting) return fail(error_);
         fail(exceeded() ? Error::receive_maximum_exceeded
              : answering() ? Error::response_timeout : Error::connect_timeout);   // [MQTT-3.12.4-1]
     }
@@ -1591,16 +2634,34 @@ public:
     uint32_t idle_ms(uint32_t now) {
         now_ = now;
         if (!drained_ || wants_close()) return 0;
-        if (state_ == State::waiting) return left_of(since_, delay_);
-        const uint32_t left = time_left();
+        const uint32_t left = state_ == State::waiting ? left_of(since_, delay_) : time_left();
         const uint32_t ping = state_ == State::connected ? ping_due() : forever;
-        return left < ping ? left : ping;
+        uint32_t least = left < ping ? left : ping;
+#if MQTT_ENABLE_V5
+        uint32_t since;
+        const uint32_t ms = outbox_.expiry_ms(since), expiry = ms == forever ? forever : left_of(since, ms);
+        if (expiry < least) least = expiry;
+#endif
+        return least;
     }
 
     // ---- the connection
 
     bool connected() const { return state_ == State::connected; }
-    const ConnectOptions& options() const { return *options_; }
+    Version version() const { return v5_ ? Version::v5 : Version::v3_1_1; }
+    // Where to connect to.
+    std::string_view host() const {
+#if MQTT_ENABLE_V5
+        if (!server_reference_.empty()) return server_reference_;
+#endif
+        return options_->host;
+    }
+    uint16_t port() const {
+#if MQTT_ENABLE_V5
+        if (!server_reference_.empty()) return reference_port_;
+#endif
+        return options_->port;
+    }
     uint16_t unacknowledged() const { return outbox_.kept(); }
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::failed; }
@@ -1608,11 +2669,17 @@ public:
     void opened(uint32_t now) {
         now_ = now;
         in_begin_ = 0;
-        in_end_ = static_cast<size_t>(encode_connect(*options_, rx_).size);
+#if MQTT_ENABLE_V5
+        limits_ = Limits{};
+        referred_ = !server_reference_.empty();
+        server_reference_ = {};
+#endif
+        in_end_ = static_cast<size_t>(encode_connect(*options_, version(), rx_).size);
         enter(State::connecting);
     }
 
     void lost(Error error) {
+        if (state_ == State::rejecting) error = error_;
         // A server may close as soon as it has our DISCONNECT (section 3.14.4).
         fail(state_ == State::disconnecting && outbox_.last_written() ? Error::ok : error);
     }
@@ -1625,29 +2692,44 @@ public:
         outbox_.rewind();
         inbox_.forget_open();
         told_ = false;
-        pinging_ = ping_unseen_ = payload_waits_ = false;
-        if (dropped_ != 0) session_ = 0;   // the rest of it is told after the next CONNACK
+        pinging_ = ping_unseen_ = payload_waits_ = resuming_ = false;
         drained_ = false;
-        if (stopping_ || options_->reconnect_max_ms == 0) {
+        if (stopping_ || (options_->reconnect_max_ms == 0 && !falling_back())) {
             options_ = nullptr;
             enter(State::stopped);
         } else {
-            delay_ = back_off(random);
+            delay_ = falling_back() ? 0 : back_off(random);
             enter(State::waiting);
         }
         stopping_ = false;
+#if MQTT_ENABLE_V5
+        closed_v5();
+#endif
     }
 
     // What to write now. Bytes may move after anything else is called.
+    Bytes output(uint32_t now) {
+        now_ = now;
+        return output();
+    }
     Bytes output() {
-        if (state_ == State::connecting) return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
-        if (!answering() || dropped_ != 0) return {};
-        outbox_.admit(options_->in_flight_maximum);
+        if (state_ == State::connecting || state_ == State::rejecting)
+            return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
+        if (!answering() || resuming_) return {};
+#if MQTT_ENABLE_V5
+        if (outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
+#endif
+        outbox_.admit(window());
         return outbox_.unsent();
     }
     void sent(size_t size, uint32_t now) {
         MQTT_ASSERT(size <= output().size());
         sent_at_ = now_ = now;
+        if (state_ == State::rejecting) {
+            in_begin_ += size;
+            if (in_begin_ == in_end_) fail(error_);
+            return;
+        }
         if (state_ != State::connecting) {
             outbox_.written(size);
             if (blocked_) drained_ = false;   // what could not be taken before, perhaps can now
@@ -1657,7 +2739,7 @@ public:
             return;
         }
         // From here on, what was before is gone; and a clean session ends with its connection [MQTT-3.1.2-6].
-        if (options_->clean_session) session_ = 0;
+        if (starts_clean()) session_ = 0;
         in_begin_ += size;
         if (in_begin_ != in_end_) return;
         in_begin_ = in_end_ = 0;
@@ -1666,9 +2748,11 @@ public:
 
     // Where to read to; empty while what has come cannot be taken on.
     Buffer input() {
-        // After DISCONNECT nothing may be answered [MQTT-3.14.4-2], so nothing is looked at; but what is left unread when
-        // a socket is closed resets it, and the server might not see our last packets. So it is read and forgotten.
+        // After DISCONNECT nothing may be answered [MQTT-3.14.4-2], so nothing is looked at; but what is left unread
+        // when a socket is closed resets it, and the server might not see our last packets. So it is read and
+        // forgotten.
         if (state_ == State::disconnecting) return rx_;
+        if (state_ == State::rejecting) return {rx_.data + farewell_size, rx_.size - farewell_size};
         if (legal_packets() == 0) return {};
         if (in_begin_ != 0 && drained_ && !blocked_) {   // only an incomplete packet is left
             if (in_begin_ != in_end_) memmove(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
@@ -1678,7 +2762,7 @@ public:
         return {rx_.data + in_end_, blocked_ ? 0 : rx_.size - in_end_};
     }
     void received(size_t size, uint32_t now) {
-        if (state_ == State::disconnecting) return;
+        if (state_ == State::disconnecting || state_ == State::rejecting) return;
         MQTT_ASSERT(size <= rx_.size - in_end_);
         received_at_ = now_ = now;
         in_end_ += size;
@@ -1706,25 +2790,36 @@ private:
         stopped,            // before connect(), after disconnect()
         waiting,            // until it is time for the next attempt
         opening,            // the port is connecting
-        connecting,         // CONNECT, which lies in rx, is being written
+        connecting,         // CONNECT (or its AUTH), which lies in rx, is being written
         awaiting_connack,
         connected,
         disconnecting,      // DISCONNECT is the last packet in the outbox
+        rejecting,          // MQTT 5: DISCONNECT, which lies in rx, is being written; error_ says what the server did
         failed              // to be closed
     };
     enum class Step : uint8_t { wait, go_on };
+    static constexpr size_t farewell_size = 4;   // bytes of rx for a DISCONNECT with a reason
 
     // The packets that a server may send in each state [MQTT-3.2.0-1]; none: nothing is looked at.
     uint16_t legal_packets() const {
         constexpr uint16_t answers = bit(PacketType::publish) | bit(PacketType::puback) | bit(PacketType::pubrec) |
                                      bit(PacketType::pubrel) | bit(PacketType::pubcomp) | bit(PacketType::suback) |
                                      bit(PacketType::unsuback) | bit(PacketType::pingresp);
-        if (state_ == State::awaiting_connack) return bit(PacketType::connack);
-        return state_ == State::connected ? answers : uint16_t{0};
+        constexpr uint16_t auth = bit(PacketType::auth), disconnect = bit(PacketType::disconnect);
+        constexpr uint16_t connack = bit(PacketType::connack);
+        if (state_ == State::awaiting_connack) return static_cast<uint16_t>(connack | (v5_ ? auth : 0));
+        if (state_ == State::connected) return static_cast<uint16_t>(answers | (v5_ ? auth | disconnect : 0));
+        return 0;
     }
     bool answering() const { return state_ == State::connected || state_ == State::disconnecting; }
     bool accepting() const {
         return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
+    }
+    // [5: MQTT-3.1.2-21]
+    uint16_t keep_alive() const { return limits_.server_keep_alive.value_or(options_->keep_alive); }
+    uint16_t window() const {
+        const uint16_t ours = options_->in_flight_maximum;
+        return ours < limits_.receive_maximum ? ours : limits_.receive_maximum;   // [5: MQTT-3.3.4-7]
     }
 
     void enter(State state) {
@@ -1732,9 +2827,16 @@ private:
         // There is one time-out for all of connecting.
         if (state != State::connecting && state != State::awaiting_connack) since_ = now_;
     }
+    void leave() {
+        if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
+    }
     void fail(Error error) {
         if (state_ == State::stopped || state_ == State::failed) return;
-        if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
+        leave();
+#if MQTT_ENABLE_V5
+        if (state_ == State::opening) server_reference_ = {};
+        fall_back_ = v5_ && options_->version == Version::v5_or_v3_1_1 && does_not_know_v5(error);
+#endif
         stopping_ = stopping_ || state_ == State::disconnecting;
         error_ = error;
         enter(State::failed);
@@ -1745,16 +2847,19 @@ private:
         error_ = Error::ok;
     }
 
+    // Reasons that will hardly be gone in a moment; also another client with our id, with which we would alternate.
+    static bool lasting(ReasonCode reason) {
+        return (reason >= ReasonCode::unsupported_protocol_version && reason <= ReasonCode::not_authorized) ||
+               reason == ReasonCode::banned || reason == ReasonCode::bad_authentication_method ||
+               reason == ReasonCode::session_taken_over;
+    }
     // Full jitter: a random part of a limit that doubles with each attempt.
     uint32_t back_off(uint32_t random) {
         random = (random ^ identity_) * 2654435761U;
         constexpr uint32_t longest = uint32_t{1} << 20;
         const uint32_t most = options_->reconnect_max_ms < longest ? options_->reconnect_max_ms : longest;
-        const bool refused = reason_ == ReasonCode::not_authorized || reason_ == ReasonCode::bad_user_name_or_password ||
-                             reason_ == ReasonCode::client_identifier_not_valid ||
-                             reason_ == ReasonCode::unsupported_protocol_version;
         uint32_t limit = most, least = 0;
-        if (error_ == Error::connection_refused && refused)
+        if ((error_ == Error::connection_refused || error_ == Error::server_disconnected) && lasting(reason_))
             least = most / 2;
         else if ((most >> attempts_) > options_->reconnect_min_ms)
             limit = options_->reconnect_min_ms << attempts_++;
@@ -1774,14 +2879,15 @@ private:
         case State::opening:
         case State::connecting:
         case State::awaiting_connack: return left_of(since_, options_->connect_timeout_ms);
-        case State::disconnecting: return left_of(since_, options_->response_timeout_ms);
+        case State::disconnecting:
+        case State::rejecting: return left_of(since_, options_->response_timeout_ms);
         case State::connected: break;
         default: return forever;
         }
         if (exceeded()) return left_of(received_at_, options_->response_timeout_ms);
-        if (outbox_.stream_left() != 0 && options_->keep_alive != 0) {
+        if (outbox_.stream_left() != 0 && keep_alive() != 0) {
             // No ping can be sent within a message; its payload has to move instead.
-            const uint32_t limit = options_->keep_alive * uint32_t{875} + options_->response_timeout_ms;
+            const uint32_t limit = keep_alive() * uint32_t{875} + options_->response_timeout_ms;
             const uint32_t written = left_of(sent_at_, limit), read = left_of(received_at_, limit);
             return written > read ? written : read;
         }
@@ -1789,11 +2895,11 @@ private:
         const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
         return pinging_ && !held ? left_of(pinged_at_, options_->response_timeout_ms) : forever;
     }
-    // Until a PINGREQ: 7/8 of the keep-alive time after we last sent something [MQTT-3.1.2-23], or after the server did,
-    // which may be gone without our noticing.
+    // Until a PINGREQ: 7/8 of the keep-alive time after we last sent something [MQTT-3.1.2-23], or after the server
+    // did, which may be gone without our noticing.
     uint32_t ping_due() const {
-        if (options_->keep_alive == 0 || outbox_.stream_left() != 0) return forever;
-        const uint32_t limit = options_->keep_alive * uint32_t{875};
+        if (keep_alive() == 0 || outbox_.stream_left() != 0) return forever;
+        const uint32_t limit = keep_alive() * uint32_t{875};
         const uint32_t until_sent = outbox_.ping_waits() ? forever : left_of(sent_at_, limit);
         const uint32_t until_received = pinging_ ? forever : left_of(received_at_, limit);
         return until_sent < until_received ? until_sent : until_received;
@@ -1801,15 +2907,16 @@ private:
 
     // ---- sending
 
-    static Encoded encode_connect(const ConnectOptions& o, Buffer out) {
+    Encoded encode_connect(const ConnectOptions& o, Version version, Buffer out) const {
         Connect packet;
         unsigned flags = 0;
-        if (o.clean_session) flags |= Connect::clean_session;
+        packet.protocol_level = static_cast<uint8_t>(version);
         packet.keep_alive = o.keep_alive;
         packet.client_id = o.client_id;
         if (!o.will.topic.empty()) {
             flags |= Connect::has_will | static_cast<unsigned>(o.will.qos) << 3;
             if (o.will.retain == Retain::yes) flags |= Connect::will_retain;
+            packet.will_properties = o.will.properties;
             packet.will_topic = o.will.topic;
             packet.will_message = o.will.message;
         }
@@ -1817,15 +2924,38 @@ private:
         if (o.password.data() != nullptr) flags |= Connect::has_password;
         packet.user_name = o.user_name;
         packet.password = o.password;
+#if MQTT_ENABLE_V5
+        // What is the default is not said.
+        PropertyBuffer<16> own;
+        if (!o.clean_session && o.session_expiry_interval != 0)
+            own.add(prop::session_expiry_interval, o.session_expiry_interval);
+        if (inbox_.capacity() != 65535) own.add(prop::receive_maximum, inbox_.capacity());
+        if (o.maximum_packet_size != 0) own.add(prop::maximum_packet_size, o.maximum_packet_size);
+        if (topic_alias_maximum_ != 0) own.add(prop::topic_alias_maximum, topic_alias_maximum_);
+        packet.properties = o.properties;
+        packet.more = own;
+        if (packet.client_id.empty() && version == Version::v5) packet.client_id = client_id_;
+        if (o.clean_session || (version == Version::v5 && start_clean_)) flags |= Connect::clean_session;
+#else
+        if (o.clean_session) flags |= Connect::clean_session;
+#endif
         packet.flags = static_cast<uint8_t>(flags);
-        return encode(packet, out);
+        return encode(packet, out, version);
+    }
+    bool starts_clean() const {
+#if MQTT_ENABLE_V5
+        if (v5_ && start_clean_) return true;
+#endif
+        return options_->clean_session;
     }
 
     Result enqueue_message(Publish& message, bool stream, uint32_t size) {
         if (!accepting()) return {Error::not_started};
+        const Error refused = supported(message.qos, message.retain == Retain::yes);
+        if (refused != Error::ok) return {refused};
         message.packet_id = 0;
         if (message.qos != QoS::at_most_once) {
-            if (connected() && outbox_.kept() >= options_->in_flight_maximum) return {Error::receive_maximum_reached};
+            if (connected() && outbox_.kept() >= window()) return {Error::receive_maximum_reached};
             message.packet_id = outbox_.new_packet_id();
             if (message.packet_id == 0) return {Error::no_space};
         }
@@ -1852,7 +2982,7 @@ private:
     void settle() {
         acknowledge_seen();
         // Views that are kept too long are seen in tests.
-        if (checked && options_ != nullptr && state_ != State::connecting) {
+        if (checked && legal_packets() != 0) {
             memset(rx_.data, 0xDD, in_begin_);
             memset(rx_.data + in_end_, 0xDD, rx_.size - in_end_);
         }
@@ -1860,43 +2990,77 @@ private:
 
     // ---- receiving
 
-    Event make(Event::Kind kind, uint16_t packet_id = 0) const {
-        Event event;
+    static void tell(Event& event, Event::Kind kind, uint16_t packet_id = 0) {
         event.kind = kind;
         event.packet_id = packet_id;
-        return event;
+    }
+    static void tell_dropped(Event& event, uint16_t packet_id, Error error) {
+        tell(event, Event::dropped, packet_id);
+        event.error = error;
     }
 
     // Events that are not a packet.
-    Event told_later() {
-        if (state_ == State::failed) return {};
+    void told_later(Event& event) {
+        if (state_ == State::failed) return;
         if (!told_ && (state_ == State::waiting || state_ == State::stopped)) {
             told_ = true;
-            Event event = make(Event::disconnected);
+            tell(event, Event::disconnected);
             event.error = error_;
             event.reason = reason_;
+#if MQTT_ENABLE_V5
+            event.properties = last_properties_;
+            last_properties_ = {};
+#endif
             reason_ = ReasonCode::success;
-            return event;
+            return;
         }
-        if (dropped_ != 0) {
-            const Event event = make(Event::dropped, dropped_);
-            dropped_ = answering() ? outbox_.resume(false) : uint16_t{0};
-            return event;
+        if (drop_error_ != Error::ok) {
+            tell_dropped(event, dropped_, drop_error_);
+            drop_error_ = Error::ok;
+            if (resuming_) resume();
+            return;
         }
+#if MQTT_ENABLE_V5
+        const Outbox::Offset expired = outbox_.expired(now_);
+        if (expired != Outbox::nowhere) {
+            tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
+            return outbox_.expire(expired);
+        }
+#endif
         const uint16_t id = outbox_.stream_to_resend();
-        if (id != 0) return make(Event::resend_payload, id);
-        return {};
+        if (id != 0) tell(event, Event::resend_payload, id);
     }
+
+    // After CONNACK: what is left of earlier connections goes out again, up to something that has to be told as
+    // dropped.
+    void resume() {
+        const bool ours = session_ == identity_;
+        for (Outbox::Offset place; (place = outbox_.next_to_resume()) != Outbox::nowhere;) {
+            const bool again = outbox_.is_kept(place) && outbox_.was_sent(place);
+            drop_error_ = again && !ours ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
+            if (drop_error_ != Error::ok) {
+                dropped_ = outbox_.id_of(place);
+                return outbox_.drop(place);
+            }
+            if (again) outbox_.send_again(place);
+        }
+        outbox_.resumed();
+        resuming_ = false;
+        session_ = session_kept() ? identity_ : 0;
+    }
+    bool session_kept() const { return !options_->clean_session && limits_.session_kept; }
 
     // The first packet in rx, if it is all there.
     Step receive(Event& event) {
         const uint8_t* const packet = rx_.data + in_begin_;
         const size_t size = in_end_ - in_begin_;
         FixedHeader header;
-        if (read_fixed_header(packet, size, header) != Error::ok) return reject(Error::malformed_packet);
+        if (read_fixed_header(packet, size, header, version()) != Error::ok) return reject(Error::malformed_packet);
         if (size == 0) return Step::wait;
         if ((bit(header.type()) & legal_packets()) == 0) return reject(Error::protocol_error);
         if (header.size == 0) return Step::wait;
+        if (has_v5 && v5_ && options_->maximum_packet_size != 0 && header.packet_size() > options_->maximum_packet_size)
+            return reject(Error::oversize_packet);   // [5: MQTT-3.1.2-24]
         if (size - header.size < header.remaining_length) {
             if (header.packet_size() <= rx_.size) return Step::wait;
             if (header.type() != PacketType::publish) return reject(Error::oversize_packet);
@@ -1908,16 +3072,34 @@ private:
         in_begin_ += header.packet_size();
         switch (header.type()) {
         case PacketType::connack: return on_connack(body, event);
-        case PacketType::pubrel: return on_pubrel(body, event);
+#if MQTT_ENABLE_V5
+        case PacketType::disconnect: return on_disconnect(body);
+        case PacketType::auth: return on_auth(body, event);
+#endif
         case PacketType::pingresp:
             if (!body.empty()) return reject(Error::malformed_packet);
             pinging_ = false;
-            event = make(Event::pingresp);
+            tell(event, Event::pingresp);
             return Step::go_on;
         default: return on_answer(header.first_byte, body, event);
         }
     }
+    // The connection ends by the server's fault. In MQTT 5 it is told why, if that can be written now.
     Step reject(Error error) {
+#if MQTT_ENABLE_V5
+        if (v5_ && (state_ == State::awaiting_connack || outbox_.between_packets())) {
+            leave();
+            error_ = error;
+            reason_ = reason_of(error);
+            Disconnect farewell;
+            farewell.reason = reason_;
+            in_begin_ = 0;
+            in_end_ = static_cast<size_t>(encode(farewell, Buffer(rx_.data, farewell_size), Version::v5).size);
+            in_left_ = 0;
+            enter(State::rejecting);
+            return Step::wait;
+        }
+#endif
         fail(error);
         return Step::wait;
     }
@@ -1931,35 +3113,64 @@ private:
     bool can_remember(QoS qos, uint16_t packet_id) {
         if (qos == QoS::at_most_once || !inbox_.full()) return true;
         if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
-        blocked_ = true;
+        if (v5_ && inbox_.all_new())
+            (void)reject(Error::receive_maximum_exceeded);   // [5: MQTT-3.3.4-9]
+        else
+            blocked_ = true;
         return false;
     }
-    // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It gets the time
-    // that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
+    // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It gets the
+    // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
     bool exceeded() const { return blocked_ && inbox_.full() && inbox_.open() == 0; }
 
     Step on_connack(Bytes body, Event& event) {
         Connack connack;
-        if (decode_body(first_byte_of(PacketType::connack), body, connack) != Error::ok)
-            return reject(Error::malformed_packet);
-        reason_ = connack.reason();
-        if (reason_ != ReasonCode::success) return reject(Error::connection_refused);
+        // Servers that do not know MQTT 5 answer in the form of 3.1.1, which 5 does not have.
+        const bool old_form = has_v5 && v5_ && body.size() == 2;
+        if (old_form && body[1] == static_cast<uint8_t>(ReasonCode::unsupported_protocol_version)) {
+            connack.reason = ReasonCode::unsupported_protocol_version;
+        } else {
+            const Error error = decode_body(first_byte_of(PacketType::connack), body, connack,
+                                            old_form ? Version::v3_1_1 : version());
+            if (error != Error::ok) return reject(error);
+            if (old_form && connack.reason == ReasonCode::success) return reject(Error::malformed_packet);
+        }
+        if (connack.reason != ReasonCode::success) {
+            reason_ = connack.reason;
+#if MQTT_ENABLE_V5
+            settled_ = settled_ || (v5_ && !old_form && reason_ != ReasonCode::unsupported_protocol_version);
+            refused_v5(connack.properties);
+#endif
+            fail(Error::connection_refused);
+            return Step::wait;
+        }
         const bool present = connack.session_present();
-        if (present && options_->clean_session) return reject(Error::protocol_error);   // [MQTT-3.2.2-1]
+        if (present && starts_clean()) return reject(Error::protocol_error);   // [MQTT-3.2.2-1]
         const bool ours = present && session_ == identity_;
-        session_ = options_->clean_session ? 0 : identity_;
-        if (!ours) inbox_.clear();
-        dropped_ = outbox_.resume(ours);
+#if MQTT_ENABLE_V5
+        const Error error = accepted(connack, ours);
+        if (error != Error::ok) return reject(error);
+#endif
+        if (!ours) {
+            inbox_.clear();
+            session_ = 0;
+        }
+        resuming_ = true;
+        resume();
         enter(State::connected);
-        event = make(Event::connected);
+        tell(event, Event::connected);
         event.session_present = present;
+        event.properties = connack.properties;
         return Step::go_on;
     }
 
     Step on_publish(const FixedHeader& header, Bytes body, Event& event) {
         Publish packet;
-        if (decode_body(header.first_byte, body, packet) != Error::ok) return reject(Error::malformed_packet);
+        const Error error = decode_body(header.first_byte, body, packet, version());
+        if (error != Error::ok) return reject(error);
         if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
+        if constexpr (has_v5)
+            if (v5_ && !resolve(packet)) return Step::wait;
         in_begin_ += header.packet_size();
         deliver(packet, packet.payload, 0, static_cast<uint32_t>(packet.payload.size()), event);
         return Step::go_on;
@@ -1972,9 +3183,29 @@ private:
             return;
         }
         if (complete && packet.qos != QoS::at_most_once) inbox_.push(packet.packet_id, packet.qos);
-        event = make(Event::received, packet.packet_id);
-        event.message = {packet.topic, payload, offset, total, packet.packet_id, packet.qos,
-                         packet.retain == Retain::yes, packet.duplicate};
+        if (v5_ && packet.topic.empty()) {   // its alias is of a topic for which there was no room
+            if (complete) tell_skipped(packet.packet_id, packet.qos, total, event);
+            return;
+        }
+        tell(event, Event::received, packet.packet_id);
+        Message& message = event.message;
+        message.topic = packet.topic;
+        message.payload = payload;
+        message.offset = offset;
+        message.total = total;
+        message.packet_id = packet.packet_id;
+        message.qos = packet.qos;
+        message.retain = packet.retain == Retain::yes;
+        message.duplicate = packet.duplicate;
+        message.properties = packet.properties;
+    }
+    // A message that the application cannot get is taken over in its place, so that it does not come again and again.
+    void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
+        if (id != 0 && inbox_.acknowledge(id)) answer_open();
+        tell(event, Event::skipped, id);
+        event.message.packet_id = id;
+        event.message.qos = qos;
+        event.message.total = total;
     }
 
     void answer_again(uint16_t packet_id) {
@@ -1982,27 +3213,36 @@ private:
         answer_open();
     }
 
-    Step on_pubrel(Bytes body, Event& event) {
-        Ack ack;
-        if (decode_body(first_byte_of(PacketType::pubrel), body, ack) != Error::ok) return reject(Error::malformed_packet);
-        inbox_.released(ack.packet_id);
+    Step on_pubrel(const Ack& ack, Event& event) {
+        Ack answer;
+        answer.type = PacketType::pubcomp;
+        answer.packet_id = ack.packet_id;
         // Also for an id that we do not know: the server may not have seen our PUBCOMP.
-        (void)outbox_.append(Ack{PacketType::pubcomp, ack.packet_id}, Outbox::for_answer);
-        event = make(Event::pubrel, ack.packet_id);
+        if (!inbox_.released(ack.packet_id)) answer.reason = ReasonCode::packet_identifier_not_found;
+        (void)outbox_.append(answer, Outbox::for_answer);
+        tell(event, Event::pubrel, ack.packet_id);
+        event.reason = ack.reason;
+        event.properties = ack.properties;
         return Step::go_on;
     }
 
-    // PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
+    // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
     Step on_answer(uint8_t first_byte, Bytes body, Event& event) {
         const PacketType type = static_cast<PacketType>(first_byte >> 4);
-        Suback answer;
-        if (type == PacketType::suback) {
-            if (decode_body(first_byte, body, answer) != Error::ok) return reject(Error::malformed_packet);
+        Suback codes;
+        Ack answer;
+        Error error;
+        if (type == PacketType::suback || type == PacketType::unsuback) {
+            error = decode_body(first_byte, body, codes, version());
+            answer.packet_id = codes.packet_id;
+            answer.properties = codes.properties;
         } else {
-            Ack ack;
-            if (decode_body(first_byte, body, ack) != Error::ok) return reject(Error::malformed_packet);
-            answer.packet_id = ack.packet_id;
+            error = decode_body(first_byte, body, answer, version());
         }
+        if (error != Error::ok) return reject(error);
+        if constexpr (has_v5)
+            if (unasked(answer.properties)) return reject(Error::protocol_error);   // [5: MQTT-3.1.2-29]
+        if (type == PacketType::pubrel) return on_pubrel(answer, event);
         const Outbox::Offset place = outbox_.find(answer.packet_id);
         if (place == Outbox::nowhere) return Step::go_on;
         const Transition* const transition = Outbox::answer_to(outbox_.first_byte(place));
@@ -2011,101 +3251,375 @@ private:
             const bool again = type == PacketType::pubrec && transition->answer == PacketType::pubcomp;
             return again ? Step::go_on : reject(Error::protocol_error);
         }
-        if (type == PacketType::suback && outbox_.filters(place) != answer.reason_codes.size())
+        if (!codes.reason_codes.empty() && outbox_.filters(place) != codes.reason_codes.size())
             return reject(Error::protocol_error);   // [MQTT-3.8.4-5]
-        if (type == PacketType::pubrec)
+        const bool released = type == PacketType::pubrec && granted(answer.reason);
+        const bool refused = type == PacketType::pubrec && !released;
+        tell(event, refused ? Event::acknowledged : transition->event, answer.packet_id);
+        event.reason = answer.reason;
+        event.reason_codes = codes.reason_codes;
+        event.properties = answer.properties;
+        if (released)
             outbox_.release(answer.packet_id);
         else
-            outbox_.erase(place);
-        event = make(transition->event, answer.packet_id);
-        event.reason_codes = answer.reason_codes;
+            outbox_.erase(place);   // [5: MQTT-4.4.0-2] if it was refused
         return Step::go_on;
     }
+
+    // ---- MQTT 5
+
+    // Does the server take it? Without a connection, everything may be queued; resume() asks again.
+    Error supported(QoS qos, bool retain) const {
+        if (!v5_ || qos > QoS::exactly_once) return Error::ok;
+        if (qos > limits_.maximum_qos) return Error::qos_not_supported;
+        return retain && !limits_.retain_available ? Error::retain_not_supported : Error::ok;
+    }
+    Error supported(const Subscribe& packet) const {
+        if (!v5_ || packet.type != PacketType::subscribe) return Error::ok;
+        if (!limits_.subscription_identifier_available && packet.properties.get(prop::subscription_identifier))
+            return Error::subscription_identifiers_not_supported;
+        Subscription s;
+        for (Subscriptions rest = packet.filters; rest.next(s);) {
+            if (!limits_.shared_subscription_available && is_shared(s.filter))
+                return Error::shared_subscriptions_not_supported;
+            if (!limits_.wildcard_subscription_available && s.filter.find_first_of("+#") != s.filter.npos)
+                return Error::wildcard_subscriptions_not_supported;
+        }
+        return Error::ok;
+    }
+    Error sendable(Outbox::Offset place) const {
+        if (outbox_.wire_size(place) > limits_.maximum_packet_size) return Error::packet_too_large;
+        const uint8_t first = outbox_.first_byte(place);
+        if (first >> 4 == 3) return supported(static_cast<QoS>(first >> 1 & 3), (first & 1) != 0);
+        if (first >> 4 != 8) return Error::ok;
+        const Bytes record = outbox_.record(place);
+        uint32_t remaining;
+        const size_t header = 1 + load_variable(record.data() + 1, record.size() - 1, remaining);
+        Subscribe packet;
+        (void)decode_body(first_byte_of(PacketType::subscribe), Bytes(record.data() + header, record.size() - header),
+                          packet, Version::v5);
+        return supported(packet);
+    }
+
+#if MQTT_ENABLE_V5
+    bool assigns_client_id(const ConnectOptions& o) const {
+        return o.version == Version::v5 && client_id_memory_.size != 0;
+    }
+    bool falling_back() const { return fall_back_; }
+
+    Error prepare_v5(const ConnectOptions& o, uint32_t identity) {
+        const bool v5 = o.version != Version::v3_1_1;
+        const Properties& p = o.properties;
+        if (v5 && !aliases_fit_) return Error::buffer_too_small;
+        if (v5 && (p.get(prop::session_expiry_interval) || p.get(prop::receive_maximum) ||
+                   p.get(prop::maximum_packet_size) || p.get(prop::topic_alias_maximum) ||
+                   (p.get(prop::authentication_data) && !p.get(prop::authentication_method))))
+            return Error::invalid_properties;
+        if (!outbox_.set_version(v5)) return Error::no_space;
+        v5_ = v5;
+        settled_ = false;
+        const bool unknown = error_ == Error::session_unknown && identity == identity_;
+        start_clean_ = o.clean_session || o.clean_start || unknown;
+        server_reference_ = {};
+        if (session_ != identity) client_id_ = {};
+        return Error::ok;
+    }
+
+    // A refusal is clear. Some servers just close, but a connection that was up once shows that this one does not.
+    bool does_not_know_v5(Error error) const {
+        if (referred_) return false;   // the second half would be at another server
+        if (error == Error::connection_refused) return reason_ == ReasonCode::unsupported_protocol_version;
+        const bool silent = state_ == State::connecting || (state_ == State::awaiting_connack && in_begin_ == in_end_);
+        return error == Error::connection_lost && silent && !settled_;
+    }
+
+    void closed_v5() {
+        received_aliases_.clear();
+        sent_aliases_.clear();
+        authentication_ = none;
+        limits_ = Limits{};
+        outbox_.maximum_packet_size = limits_.maximum_packet_size;
+        if (state_ == State::stopped) return;
+        if (fall_back_) {   // of one attempt, this was the first half
+            told_ = true;
+            settled_ = false;
+            reason_ = ReasonCode::success;
+            last_properties_ = {};
+        }
+        if (fall_back_ || (options_->version == Version::v5_or_v3_1_1 && !settled_)) v5_ = !fall_back_;
+    }
+
+    static ReasonCode reason_of(Error error) {
+        switch (error) {
+        case Error::malformed_packet: return ReasonCode::malformed_packet;
+        case Error::protocol_error: return ReasonCode::protocol_error;
+        case Error::oversize_packet: return ReasonCode::packet_too_large;
+        case Error::receive_maximum_exceeded: return ReasonCode::receive_maximum_exceeded;
+        case Error::topic_alias_invalid: return ReasonCode::topic_alias_invalid;
+        case Error::session_unknown: return ReasonCode::success;   // nobody's fault
+        default: return ReasonCode::implementation_specific_error;
+        }
+    }
+
+    // The successful CONNACK.
+    Error accepted(const Connack& connack, bool ours) {
+        if (!v5_) {
+            settled_ = true;
+            (void)outbox_.set_version(false);   // becomes smaller
+            return Error::ok;
+        }
+        const Properties& p = connack.properties;
+        if (!is_method(p)) return Error::protocol_error;
+        authentication_ = none;
+        if (connack.session_present() && !ours && !options_->adopt_session) {
+            start_clean_ = true;
+            return Error::session_unknown;
+        }
+        if (p.get(prop::response_information) &&
+            options_->properties.get(prop::request_response_information).value_or(0) == 0)
+            return Error::protocol_error;   // [5: MQTT-3.1.2-28]
+        const Error error = adopt(p.get(prop::assigned_client_identifier));
+        if (error != Error::ok) return error;
+        const Optional<uint8_t> qos = p.get(prop::maximum_qos);
+        limits_.receive_maximum = p.get(prop::receive_maximum).value_or(limits_.receive_maximum);
+        limits_.topic_alias_maximum = p.get(prop::topic_alias_maximum).value_or(0);
+        limits_.maximum_packet_size = p.get(prop::maximum_packet_size).value_or(limits_.maximum_packet_size);
+        limits_.server_keep_alive = p.get(prop::server_keep_alive);
+        limits_.maximum_qos = qos ? static_cast<QoS>(*qos) : QoS::exactly_once;
+        limits_.session_kept =
+            p.get(prop::session_expiry_interval).value_or(options_->session_expiry_interval) != 0;
+        limits_.retain_available = p.get(prop::retain_available).value_or(1) != 0;
+        limits_.wildcard_subscription_available = p.get(prop::wildcard_subscription_available).value_or(1) != 0;
+        limits_.subscription_identifier_available = p.get(prop::subscription_identifier_available).value_or(1) != 0;
+        limits_.shared_subscription_available = p.get(prop::shared_subscription_available).value_or(1) != 0;
+        if (limits_.maximum_packet_size < outbox_.answer_size()) return Error::protocol_error;   // it wants no answers
+        outbox_.maximum_packet_size = limits_.maximum_packet_size;
+        settled_ = true;
+        start_clean_ = false;
+        return Error::ok;
+    }
+    Error adopt(const Optional<std::string_view>& assigned) {
+        if (!options_->client_id.empty() || !client_id_.empty()) return Error::ok;
+        if (!assigned) return Error::protocol_error;   // [5: MQTT-3.2.2-16]
+        if (client_id_memory_.size == 0) return Error::ok;
+        if (assigned->size() > client_id_memory_.size) return Error::buffer_too_small;
+        memcpy(client_id_memory_.data, assigned->data(), assigned->size());
+        client_id_ = Bytes(client_id_memory_.data, assigned->size()).text();
+        if (encode_connect(*options_, Version::v5, {rx_.data, 0}).size <= rx_.size) return Error::ok;
+        client_id_ = {};
+        return Error::buffer_too_small;
+    }
+    // The same authentication method as in CONNECT, or none [5: MQTT-4.12.0-5, -6].
+    bool is_method(const Properties& properties) const {
+        const Optional<std::string_view> ours = options_->properties.get(prop::authentication_method);
+        const Optional<std::string_view> theirs = properties.get(prop::authentication_method);
+        return ours.has_value() == theirs.has_value() && *ours == *theirs;
+    }
+
+    // The server ends it: CONNACK or DISCONNECT.
+    void refused_v5(const Properties& properties) {
+        last_properties_ = properties;
+        const bool elsewhere = reason_ == ReasonCode::use_another_server || reason_ == ReasonCode::server_moved;
+        if (elsewhere && options_->follow_server_reference)
+            follow(properties.get(prop::server_reference).value_or(std::string_view()));
+    }
+    // The first of a list of NAME, NAME:PORT, [ADDRESS] and [ADDRESS]:PORT (5: section 4.11). It stays in rx until
+    // then.
+    void follow(std::string_view reference) {
+        reference = front(reference, reference.find(' '));
+        const bool brackets = !reference.empty() && reference[0] == '[';
+        const size_t end = reference.find(brackets ? ']' : ':');
+        if (brackets && end == reference.npos) return;
+        std::string_view name = front(reference, end);
+        if (brackets) name.remove_prefix(1);
+        reference.remove_prefix(end == reference.npos ? reference.size() : brackets ? end + 1 : end);
+        uint32_t port = reference.empty() ? options_->port : 0U;
+        for (size_t i = 1; i < reference.size(); ++i) {
+            const unsigned digit = static_cast<unsigned>(reference[i]) - '0';
+            if (reference[0] != ':' || digit > 9 || port > 6553) return;
+            port = port * 10 + digit;
+        }
+        if (port == 0 || port > 65535) return;
+        server_reference_ = name;
+        reference_port_ = static_cast<uint16_t>(port);
+    }
+    Step on_disconnect(Bytes body) {
+        Disconnect packet;
+        const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
+        if (error != Error::ok) return reject(error);
+        if (packet.reason == ReasonCode::disconnect_with_will_message ||
+            packet.properties.get(prop::session_expiry_interval))   // only a client has these [5: MQTT-3.14.2-2]
+            return reject(Error::protocol_error);
+        reason_ = packet.reason;
+        refused_v5(packet.properties);
+        fail(Error::server_disconnected);
+        return Step::wait;
+    }
+    bool may_send(const Disconnect& packet) const {
+        const bool kept = !options_->clean_session && options_->session_expiry_interval != 0;
+        return !packet.properties.get(prop::server_reference) &&
+               (kept || packet.properties.get(prop::session_expiry_interval).value_or(0) == 0);   // section 3.14.2.2.2
+    }
+
+    // Section 4.12.
+    Step on_auth(Bytes body, Event& event) {
+        Disconnect packet;
+        const Error error = decode_body(first_byte_of(PacketType::auth), body, packet, Version::v5);
+        if (error != Error::ok) return reject(error);
+        const bool starting = state_ == State::awaiting_connack;
+        const bool expected = packet.reason == ReasonCode::continue_authentication ||
+                              (packet.reason == ReasonCode::success && !starting);
+        if (!expected || !options_->properties.get(prop::authentication_method) ||
+            authentication_ != (starting ? none : server) ||
+            !(is_method(packet.properties) || body.empty()) ||   // what is left out altogether is a success
+            (quiet() && (packet.properties.get(prop::reason_string) || packet.properties.get(prop::user_property))))
+            return reject(Error::protocol_error);
+        settled_ = true;
+        authentication_ = packet.reason == ReasonCode::success ? none : client;
+        tell(event, Event::authentication);
+        event.reason = packet.reason;
+        event.properties = packet.properties;
+        return Step::go_on;
+    }
+    // Request Problem Information 0: only some packets may have reason strings and user properties [5: MQTT-3.1.2-29].
+    bool quiet() const { return options_->properties.get(prop::request_problem_information).value_or(1) == 0; }
+    bool unasked(const Properties& properties) const { return !properties.empty() && quiet(); }
+
+    // Topic aliases are ours to set, identifiers the server's [5: MQTT-3.3.4-6].
+    static bool may_have(const Properties& p) {
+        return !p.get(prop::topic_alias) && !p.get(prop::subscription_identifier);
+    }
+    // Section 3.3.2.3.3.
+    Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
+        const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
+        const Result result = enqueue_message(message, stream, size);
+        if (expiry && result.ok()) outbox_.expires_in(*expiry, now_);
+        return result;
+    }
+    // Only QoS 0: what may be sent again on another connection has its topic with it.
+    Result publish_aliased(Publish& message) {
+        const bool possible = v5_ && connected() && message.qos == QoS::at_most_once && message.topic.size() > 3;
+        if (!possible || limits_.topic_alias_maximum == 0) return enqueue_expiring(message, false, 0);
+        const std::string_view topic = message.topic;
+        uint16_t alias = sent_aliases_.find(topic);
+        const bool is_new = alias == 0;
+        if (is_new && (sent_aliases_.count() == limits_.topic_alias_maximum || !sent_aliases_.has_room(topic)))
+            sent_aliases_.clear();
+        if (is_new && !sent_aliases_.has_room(topic)) return enqueue_expiring(message, false, 0);
+        if (is_new) alias = static_cast<uint16_t>(sent_aliases_.count() + 1);
+        PropertyBuffer<3> own;
+        own.add(prop::topic_alias, alias);
+        message.more = own;
+        if (!is_new) message.topic = {};
+        const Result result = enqueue_expiring(message, false, 0);
+        if (!is_new) return result;
+        if (result.ok()) sent_aliases_.set(alias, topic);
+        if (result.error != Error::no_space && result.error != Error::packet_too_large) return result;
+        message.more = {};   // without the alias, it may fit
+        return enqueue_expiring(message, false, 0);
+    }
+    // Puts the topic in the place of its alias. False: the server must not use it.
+    bool resolve(Publish& packet) {
+        const Optional<uint16_t> alias = packet.properties.get(prop::topic_alias);
+        if (!alias) return true;
+        Error error = *alias > topic_alias_maximum_ ? Error::topic_alias_invalid : Error::ok;
+        if (error == Error::ok) {
+            if (!packet.topic.empty())
+                received_aliases_.set(*alias, packet.topic, topic_alias_maximum_);
+            else if (!received_aliases_.find(*alias, packet.topic))
+                error = Error::protocol_error;
+        }
+        if (error == Error::ok) return true;
+        (void)reject(error);
+        return false;
+    }
+#else
+    static bool assigns_client_id(const ConnectOptions&) { return false; }
+    static bool falling_back() { return false; }
+    bool may_send(const Disconnect&) const;        // what is not called need not be there
+    bool unasked(const Properties&) const;
+    bool resolve(Publish&);
+    Result publish_aliased(Publish&);
+    static bool may_have(const Properties&);
+    Result enqueue_expiring(Publish&, bool, uint32_t);
+#endif
 
     // ---- messages larger than rx
 
-    // rx is full of the beginning of one. Its header and topic stay in front; the payload passes behind them.
+    // rx is full of the beginning of one. What comes before its payload stays in front, which passes behind it.
     Step begin_message(const FixedHeader& header) {
-        const uint32_t head = message_head();
-        if (head > header.packet_size()) return reject(Error::malformed_packet);
-        in_left_ = header.packet_size() - (topic_fits() ? head : header.size + 2U);
+        large_ = header;
+        const uint32_t behind_length = header.size + 2U;
+        uint32_t head = behind_length + load_u16(rx_.data + header.size) + ((header.first_byte & 0x06) != 0 ? 2U : 0U);
+        if (v5_ && head < rx_.size) {
+            uint32_t properties;
+            const size_t length = load_variable(rx_.data + head, rx_.size - static_cast<size_t>(head), properties);
+            if (length == malformed) return reject(Error::malformed_packet);
+            head = length != 0 ? head + static_cast<uint32_t>(length) + properties : static_cast<uint32_t>(rx_.size);
+        } else if (v5_) {
+            ++head;   // the length of the properties is beyond, too
+        }
+        if (head > header.packet_size() || head == behind_length) return reject(Error::malformed_packet);
+        head_ = static_cast<size_t>(head < rx_.size ? head : behind_length);
+        in_left_ = header.packet_size() - static_cast<uint32_t>(head_);
+#if MQTT_ENABLE_V5
+        // A topic alias may be among what is not looked at, also one that we know already.
+        if (skipping()) received_aliases_.forget();
+#endif
         return Step::go_on;
     }
-    // Bytes before the payload, fixed header included, of the message in front of rx; 2 of its topic's length are there.
-    uint32_t message_head() const {
-        FixedHeader header;
-        (void)read_fixed_header(rx_.data, in_end_, header);
-        return header.size + 2U + load_u16(rx_.data + header.size) + ((header.first_byte & 0x06) != 0 ? 2U : 0U);
-    }
-    bool topic_fits() const { return message_head() < rx_.size; }
+    // Not even the topic fits. It is never empty, but for MQTT 5, where something more follows.
+    bool skipping() const { return head_ == large_.size + 2U; }
 
     Step receive_piece(Event& event) {
-        const size_t head = static_cast<size_t>(message_head());
-        size_t size = in_end_ - head;
+        size_t size = in_end_ - head_;
         if (size < in_left_ && in_end_ != rx_.size) return Step::wait;
         if (size > in_left_) size = static_cast<size_t>(in_left_);
-        if (!can_answer(rx_.data[0])) return Step::wait;
-        FixedHeader header;
-        (void)read_fixed_header(rx_.data, in_end_, header);
+        if (!can_answer(large_.first_byte)) return Step::wait;
         Publish packet;
-        if (decode_body(header.first_byte, Bytes(rx_.data + header.size, head - header.size), packet) != Error::ok)
-            return reject(Error::malformed_packet);
+        const Error error =
+            decode_body(large_.first_byte, Bytes(rx_.data + large_.size, head_ - large_.size), packet, version());
+        if (error != Error::ok) return reject(error);
         if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
-        const uint32_t total = static_cast<uint32_t>(header.packet_size() - head);
-        deliver(packet, Bytes(rx_.data + head, size), total - in_left_, total, event);
+        if constexpr (has_v5)
+            if (v5_ && !resolve(packet)) return Step::wait;
+        const uint32_t total = large_.packet_size() - static_cast<uint32_t>(head_);
+        deliver(packet, Bytes(rx_.data + head_, size), total - in_left_, total, event);
         in_left_ -= static_cast<uint32_t>(size);
         if (in_left_ == 0)
-            in_begin_ = head + size;
+            in_begin_ = head_ + size;
         else
-            in_end_ = head;
+            in_end_ = head_;
         return Step::go_on;
     }
 
-    // Even the topic does not fit: read past the message, but answer it, so that it does not come again and again.
+    // Read past the message, but answer it. Passes first the topic, then the id, then the rest.
     Step skip(Event& event) {
-        FixedHeader header;
-        (void)read_fixed_header(rx_.data, in_end_, header);
-        const size_t keep = header.size + 2U;
-        const QoS qos = static_cast<QoS>(header.first_byte >> 1 & 3);
-        const uint32_t id_size = qos != QoS::at_most_once ? 2 : 0;
-        const uint32_t total = header.packet_size() - message_head();
+        const QoS qos = static_cast<QoS>(large_.first_byte >> 1 & 3);
+        const uint32_t topic = load_u16(rx_.data + large_.size), id_size = qos != QoS::at_most_once ? 2 : 0;
+        const uint32_t total = large_.packet_size() - static_cast<uint32_t>(head_) - topic - id_size;
         const uint32_t behind_topic = total + id_size;
         const bool at_id = id_size != 0 && in_left_ == behind_topic;
-        size_t size = in_end_ - keep;
-        if (in_left_ > behind_topic) {
-            if (size > in_left_ - behind_topic) size = static_cast<size_t>(in_left_ - behind_topic);
-        } else if (at_id) {
-            if (size < id_size || !can_answer(header.first_byte)) return Step::wait;
-            if (!can_remember(qos, load_u16(rx_.data + keep))) return Step::wait;
-            size = static_cast<size_t>(id_size);
-        } else if (size > in_left_) {
-            size = static_cast<size_t>(in_left_);
-        }
-        if (size == 0) return Step::wait;
-        uint16_t id = 0;
-        bool again = false;
+        uint32_t most = in_left_ > behind_topic ? in_left_ - behind_topic : at_id ? id_size : in_left_;
+        if (most > in_end_ - head_) most = static_cast<uint32_t>(in_end_ - head_);
+        if (most == 0 || (at_id && most < id_size)) return Step::wait;
+        const bool last = id_size == 0 && in_left_ == most;
         if (at_id) {
-            id = load_u16(rx_.data + keep);
+            const uint16_t id = load_u16(rx_.data + head_);
             if (id == 0) return reject(Error::malformed_packet);
-            again = qos == QoS::exactly_once && inbox_.has(id);
-            if (again) {
+            if (!can_answer(large_.first_byte) || !can_remember(qos, id)) return Step::wait;
+            if (qos == QoS::exactly_once && inbox_.has(id)) {
                 answer_again(id);
             } else {
                 inbox_.push(id, qos);
-                (void)inbox_.acknowledge(id);
-                answer_open();
+                tell_skipped(id, qos, total, event);
             }
         }
-        in_left_ -= static_cast<uint32_t>(size);
-        in_end_ -= size;
-        memmove(rx_.data + keep, rx_.data + keep + size, in_end_ - keep);
-        if (in_left_ == 0) in_begin_ = keep;
-        if (!again && (id != 0 || (id_size == 0 && in_left_ == behind_topic))) {
-            event = make(Event::skipped, id);
-            event.message.packet_id = id;
-            event.message.qos = qos;
-            event.message.total = total;
-        }
+        in_left_ -= most;
+        in_end_ -= static_cast<size_t>(most);
+        memmove(rx_.data + head_, rx_.data + head_ + most, in_end_ - head_);
+        if (in_left_ == 0) in_begin_ = head_;
+        if (last) tell_skipped(0, qos, total, event);
         return Step::go_on;
     }
 
@@ -2115,14 +3629,15 @@ private:
     const ConnectOptions* options_ = nullptr;
 
     size_t in_begin_ = 0, in_end_ = 0;     // what has come (or is left of CONNECT), in rx_
-    uint32_t in_left_ = 0;                 // of a message that is larger than rx: bytes to come
+    uint32_t in_left_ = 0;                 // of a message that is larger than rx: bytes to come ...
+    size_t head_ = 0;                      // ... bytes of it that stay in front of rx ...
+    FixedHeader large_;                    // ... and what its fixed header says
 
     uint32_t now_ = 0;
     uint32_t since_ = 0;                   // when this state began
     uint32_t delay_ = 0;                   // of State::waiting
     uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
 
-    uint16_t dropped_ = 0;                 // the session was lost: the id to be told next; nothing is sent meanwhile
     uint32_t identity_ = 0;                // hash of server and client id, never 0
     uint32_t session_ = 0;                 // whose session outbox and inbox belong to; 0: to one that has ended
     State state_ = State::stopped;
@@ -2134,11 +3649,34 @@ private:
     bool pinging_ = false;                 // a PINGREQ is not answered ...
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
+#if MQTT_ENABLE_V5
+    Limits limits_;
+    Aliases received_aliases_, sent_aliases_;
+    uint16_t topic_alias_maximum_;         // ours
+    uint16_t reference_port_ = 0;
+    Buffer client_id_memory_;
+    std::string_view client_id_;           // what the server assigned
+    std::string_view server_reference_;    // where to connect to next, in rx; empty: to options_->host
+    Properties last_properties_;           // of the packet that ended the connection, in rx
+    enum : uint8_t { none, server, client } authentication_ = none;   // whose turn it is
+    bool aliases_fit_;
+    bool v5_ = false;                      // the version of this connection, or attempt
+    bool settled_ = false;                 // the server has shown that it knows it
+    bool fall_back_ = false;               // it has shown that it does not
+    bool referred_ = false;                // this connection is to a server that another one named
+    bool start_clean_ = false;             // the next CONNECT begins a new session
+#else
+    static constexpr Limits limits_{};     // 3.1.1 has none
+    static constexpr bool v5_ = false;
+#endif
+    bool resuming_ = false;                // connected, but what is left of earlier connections is not gone through yet
+    Error drop_error_ = Error::ok;         // something has been dropped, and has to be told
+    uint16_t dropped_ = 0;                 // its packet id
     bool drained_ = true;                  // nothing that has come is left to be looked at
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
 };
 
-// ---------------------------------------------------------------------------------- 12 the port, and the client
+// ---------------------------------------------------------------------------------- 14 the port, and the client
 
 // What your platform gives: a type with these functions. None may block.
 //
@@ -2197,25 +3735,37 @@ public:
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
-    // Starts connecting; goes on, and connects again whenever the connection is lost, until disconnect(). `options` must
-    // stay as they are until then. Unanswered messages of an earlier connect() are sent again if the server still has
-    // the session of this client id, else dropped (Event::dropped); unsent ones are sent in any case.
+    // Starts connecting; goes on, and connects again whenever the connection is lost, until disconnect(). `options`
+    // must stay as they are until then. Unanswered messages of an earlier connect() are sent again if the server still
+    // has the session of this client id, else dropped (Event::dropped); unsent ones are sent in any case.
     // Errors: already_started; invalid_client_id, invalid_topic (the will's), invalid_string, invalid_argument,
-    // buffer_too_small.
+    // invalid_properties, buffer_too_small; no_space (what waits from a connect() with 3.1.1 becomes a byte or two
+    // longer in MQTT 5, and that does not fit into `tx`).
     Result connect(const ConnectOptions& options) { return {engine_.connect(options, port_.now_ms())}; }
 
-    // Sends what is queued and DISCONNECT, so that the server forgets the will, and closes; then Event::disconnected with
-    // Error::ok, or response_timeout if the server takes no more; until then `options` are used. Without a connection
-    // it just stops. What waits for in_flight_maximum, and what is not acknowledged, stays for the next connect().
+    // Sends what is queued and DISCONNECT, so that the server forgets the will, and closes; then Event::disconnected
+    // with Error::ok, or response_timeout if the server takes no more; until then `options` are used. Without a
+    // connection it just stops. What waits for in_flight_maximum, and what is not acknowledged, stays for the next
+    // connect().
     // Errors: not_started; publish_in_progress (also if a message begun earlier is still to be sent again).
-    Result disconnect() { return {engine_.disconnect(port_.now_ms())}; }
+    // MQTT 5: the reason, of which disconnect_with_will_message lets the server publish the will (3.1.1 just closes for
+    // any), and properties, of which session_expiry_interval changes how long the session is kept.
+    // Errors there: invalid_argument (not a reason for DISCONNECT), invalid_properties (also: a session that was to end
+    // with the connection cannot be kept), no_space.
+    Result disconnect(ReasonCode reason = ReasonCode::success, Properties properties = {}) {
+        Disconnect packet;
+        packet.reason = reason;
+        packet.properties = properties;
+        return {engine_.disconnect(packet, port_.now_ms())};
+    }
 
-    // Closes at once, without DISCONNECT: the server publishes the will. Errors: not_started.
+    // Closes at once, without DISCONNECT: the server publishes the will.
+    // Errors: not_started.
     Result abort() { return {engine_.abort()}; }
 
-    // Does a bounded amount of work: hands out what has been received; if nothing is left, writes all that is queued with
-    // one write, and reads once. Views in an event are valid until the next call, and a received QoS 1 or 2 message
-    // is acknowledged by the next call, unless `manual_ack` is set.
+    // Does a bounded amount of work: hands out what has been received; if nothing is left, writes all that is queued
+    // with one write, and reads once. Views in an event are valid until the next call, and a received QoS 1 or 2
+    // message is acknowledged by the next call, unless `manual_ack` is set.
     Event poll() {
         const uint32_t now = port_.now_ms();
         if (engine_.tick(now)) (void)write(now);   // also while messages keep coming
@@ -2232,13 +3782,15 @@ public:
         return engine_.next(now);
     }
 
-    // How long nothing has to be done unless the port can be read (or written, if wants_write()): 0 means poll() at once,
-    // `forever` that no timer is running.
+    // How long nothing has to be done unless the port can be read (or written, if wants_write()): 0 means poll() at
+    // once, `forever` that no timer is running.
     uint32_t idle_ms() { return broken_ ? 0 : engine_.idle_ms(port_.now_ms()); }
     bool wants_write() { return engine_.wants_open() || engine_.payload_waits() || !engine_.output().empty(); }
     // False while what has come cannot be taken yet: nothing is read, so do not wait for the port to be readable.
     bool wants_read() { return engine_.input().size != 0; }
     bool connected() const { return engine_.connected(); }
+    // That of this connection, or of the attempt at one.
+    Version version() const { return engine_.version(); }
     // QoS 1 and 2 messages that were accepted and have not been acknowledged yet.
     uint16_t unacknowledged() const { return engine_.unacknowledged(); }
 
@@ -2248,30 +3800,35 @@ public:
 
     // Queues a message; copies topic and payload. Also without a connection: it is sent after the next one. QoS 1 and 2
     // are kept until answered, then Event::acknowledged has the packet id that is returned here.
-    // Errors: no_space, receive_maximum_reached; not_started, invalid_topic, invalid_argument, packet_too_large.
-    Result publish(std::string_view topic, Bytes payload, QoS qos = QoS::at_most_once, Retain retain = Retain::no) {
+    // Errors: no_space, receive_maximum_reached; not_started, invalid_topic, invalid_argument, packet_too_large (also
+    // for the server, in MQTT 5), invalid_properties, qos_not_supported, retain_not_supported.
+    Result publish(std::string_view topic, Bytes payload, QoS qos = QoS::at_most_once, Retain retain = Retain::no,
+                   Properties properties = {}) {
         Publish packet;
         packet.topic = topic;
         packet.payload = payload;
         packet.qos = qos;
         packet.retain = retain;
-        return engine_.publish(packet);
+        packet.properties = properties;
+        return engine_.publish(packet, properties.empty() ? 0 : port_.now_ms());
     }
 
-    // Begins a message of `size` payload bytes, which write_payload() sends piece by piece, from your memory and without a
-    // copy; until the last piece nothing else can be sent, pings neither: if it rests for longer than the keep-alive
-    // time, the server (and after response_timeout_ms more, the client) ends the connection. One at a time; with QoS 1
-    // and 2 it has to be acknowledged before the next one. If the connection ends before that, a QoS 0 message is gone,
-    // and for the others the event resend_payload asks for the payload again, from its first byte (or dropped tells that
-    // the session is lost).
+    // Begins a message of `size` payload bytes, which write_payload() sends piece by piece, from your memory and
+    // without a copy; until the last piece nothing else can be sent, pings neither: if it rests for longer than the
+    // keep-alive time, the server (and after response_timeout_ms more, the client) ends the connection. One at a time;
+    // with QoS 1 and 2 it has to be acknowledged before the next one. If the connection ends before that, a QoS 0
+    // message is gone, and for the others the event resend_payload asks for the payload again, from its first byte (or
+    // dropped tells that the session is lost).
     // Errors: publish_in_progress (also while messages wait for in_flight_maximum, or drops are being told: try again
     // later), not_connected, and those of publish().
-    Result begin_publish(std::string_view topic, uint32_t size, QoS qos = QoS::at_most_once, Retain retain = Retain::no) {
+    Result begin_publish(std::string_view topic, uint32_t size, QoS qos = QoS::at_most_once, Retain retain = Retain::no,
+                         Properties properties = {}) {
         Publish packet;
         packet.topic = topic;
         packet.qos = qos;
         packet.retain = retain;
-        return engine_.begin_publish(packet, size);
+        packet.properties = properties;
+        return engine_.begin_publish(packet, size, port_.now_ms());
     }
     // Errors: not_connected (or the turn of a message to be sent again has not come yet: wait for resend_payload);
     // invalid_argument (none was begun, or more than its size).
@@ -2290,39 +3847,61 @@ public:
     }
 
     // Subscribes to filters, or to one; Event::subscribed has the answers. Again whenever `connected` comes without
-    // session_present. Also without a connection, as publish(). Errors: no_space (as after a long time offline: try again
-    // when something has been acknowledged); not_started, invalid_filter, invalid_argument (none, or QoS 3),
-    // packet_too_large.
-    Result subscribe(const Subscription* list, size_t count) { return request(PacketType::subscribe, {list, count}); }
-    Result subscribe(std::initializer_list<Subscription> list) { return subscribe(list.begin(), list.size()); }
-    Result subscribe(std::string_view filter, QoS qos) {
-        const Subscription subscription{filter, qos};
-        return subscribe(&subscription, 1);
+    // session_present. Also without a connection, as publish().
+    // Errors: no_space (as after a long time offline: try again when something has been acknowledged); not_started,
+    // invalid_filter, invalid_argument (none, QoS 3, or in
+    // MQTT 5 no_local for a shared subscription), packet_too_large, invalid_properties, ..._not_supported.
+    Result subscribe(const Subscription* list, size_t count, Properties properties = {}) {
+        return request(PacketType::subscribe, {list, count}, properties);
+    }
+    Result subscribe(std::initializer_list<Subscription> list, Properties properties = {}) {
+        return subscribe(list.begin(), list.size(), properties);
+    }
+    Result subscribe(std::string_view filter, QoS qos, Properties properties = {}) {
+        Subscription subscription;
+        subscription.filter = filter;
+        subscription.qos = qos;
+        return subscribe(&subscription, 1, properties);
     }
 
     // The same for the end of subscriptions; Event::unsubscribed.
-    Result unsubscribe(const std::string_view* list, size_t count) {
-        return request(PacketType::unsubscribe, {list, count});
+    Result unsubscribe(const std::string_view* list, size_t count, Properties properties = {}) {
+        return request(PacketType::unsubscribe, {list, count}, properties);
     }
-    Result unsubscribe(std::initializer_list<std::string_view> list) { return unsubscribe(list.begin(), list.size()); }
-    Result unsubscribe(std::string_view filter) { return unsubscribe(&filter, 1); }
+    Result unsubscribe(std::initializer_list<std::string_view> list, Properties properties = {}) {
+        return unsubscribe(list.begin(), list.size(), properties);
+    }
+    Result unsubscribe(std::string_view filter, Properties properties = {}) {
+        return unsubscribe(&filter, 1, properties);
+    }
 
-    // With `manual_ack`: the application has taken over the received QoS 1 or 2 message of this id. Answers go out in the
-    // order of the messages. After a disconnected event the ids of open messages are void: the server sends them again.
-    // Errors: unknown_packet_id.
-    Result acknowledge(uint16_t packet_id) { return {engine_.acknowledge(packet_id)}; }
+    // With `manual_ack`: the application has taken over the received QoS 1 or 2 message of this id. Answers go out in
+    // the order of the messages. After a disconnected event the ids of open messages are void: the server sends them
+    // again. MQTT 5: with a reason code from 0x80 on, it refuses the message, which ends it for the server, too.
+    // Errors: unknown_packet_id; invalid_argument (not a reason for PUBACK and PUBREC).
+    Result acknowledge(uint16_t packet_id, ReasonCode reason = ReasonCode::success) {
+        return {engine_.acknowledge(packet_id, reason)};
+    }
+
+    // MQTT 5, enhanced authentication (section 4.12): the answer to Event::authentication, or, between messages of a
+    // connection, the wish to authenticate anew. `properties` have the authentication_method of ConnectOptions, and
+    // data.
+    // Errors: no_space; not_connected (also when it is 3.1.1, or not our turn), not_started; invalid_argument (no
+    // method in ConnectOptions, or the server has not answered yet), invalid_properties (another method).
+    Result authenticate(Properties properties) { return {engine_.authenticate(properties, port_.now_ms())}; }
 
 private:
-    Result request(PacketType type, Subscriptions filters) {
+    Result request(PacketType type, Subscriptions filters, Properties properties) {
         Subscribe packet;
         packet.type = type;
         packet.filters = filters;
+        packet.properties = properties;
         return engine_.subscribe(packet);
     }
 
     // One write. False: the connection is lost.
     bool write(uint32_t now) {
-        const Bytes out = engine_.output();
+        const Bytes out = engine_.output(now);
         if (out.empty()) return !broken_;
         const int n = port_.write(out.data(), out.size());
         if (n > 0) engine_.sent(static_cast<size_t>(n), now);
@@ -2331,7 +3910,7 @@ private:
     // Continues to open, writes once, reads once. Was something read?
     bool exchange(uint32_t now) {
         if (engine_.wants_open()) {
-            const int n = port_.open(engine_.options().host, engine_.options().port);
+            const int n = port_.open(engine_.host(), engine_.port());
             if (n < 0) engine_.lost(Error::connect_failed);
             if (n > 0) engine_.opened(now);
         }

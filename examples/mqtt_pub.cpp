@@ -6,7 +6,7 @@
 
 namespace {
 
-uint8_t rx[4096], tx[1048576];
+uint8_t rx[65536], tx[1048576];
 constexpr size_t copied_maximum = sizeof tx / 16;   // larger messages are sent from where they are, not copied into tx
 constexpr size_t read_size = 65536;
 
@@ -46,22 +46,29 @@ public:
                                   mqtt::to_string(result.error));
         while (true) {
             const mqtt::Event event = client_.poll();
-            if (options_.debug) tool::print(event);
+            if (options_.debug) tool::print(event, client_.version());
             switch (event.kind) {
             case mqtt::Event::connected: was_connected_ = true; break;
             case mqtt::Event::acknowledged:
             case mqtt::Event::dropped:
-                if (event.kind == mqtt::Event::dropped) ++lost_;
-                if (event.packet_id == stream_id_) finish_stream();
+                if (event.kind == mqtt::Event::dropped) {
+                    tool::complain(options_, 0, "a message was dropped: %s", mqtt::to_string(event.error));
+                    ++lost_;
+                } else if (!mqtt::granted(event.reason)) {
+                    tool::tell_refused(options_, "a message", event.reason, event);
+                    ++refused_;
+                }
+                if (event.packet_id != 0 && event.packet_id == stream_id_) finish_stream();
                 break;
             case mqtt::Event::resend_payload: written_ = 0; break;
             case mqtt::Event::disconnected:
                 if (ending_ && (status_ != tool::exit_ok || event.error == mqtt::Error::ok)) return status_;
                 status_ = tool::explain(options_, event, port_);
-                if (ending_ || !was_connected_ || event.error == mqtt::Error::connection_refused) return status_;
+                if (ending_ || !was_connected_ || tool::is_final(event)) return status_;
                 if (stream_id_ == 0) streaming_ = false;   // QoS 0: the server has not got it: once more
                 written_ = stream_.size();                 // else wait for resend_payload
                 break;
+            case mqtt::Event::authentication: end(tool::explain_authentication(options_)); break;
             case mqtt::Event::none: work(); break;
             default: break;
             }
@@ -118,9 +125,9 @@ private:
 
     // ---- where they go
 
-    // Nothing has come: send as much as there is room for, then sleep.
+    // Nothing has come: send as much as there is room for, then sleep. Not before it is known what the server takes.
     void work() {
-        bool full = false;
+        bool full = !was_connected_;
         while (!full && !ending_) {
             if (streaming_) {
                 full = !write_piece();
@@ -143,8 +150,9 @@ private:
         if (payload.size() > mqtt::max_remaining_length) return fail(mqtt::Error::packet_too_large);
         const uint32_t size = static_cast<uint32_t>(payload.size());
         const mqtt::Result result =
-            copied ? client_.publish(options_.topics[0], payload, options_.qos, options_.retain)
-                   : client_.begin_publish(options_.topics[0], size, options_.qos, options_.retain);
+            copied ? client_.publish(options_.topics[0], payload, options_.qos, options_.retain, options_.publish_properties)
+                   : client_.begin_publish(options_.topics[0], size, options_.qos, options_.retain,
+                                           options_.publish_properties);
         if (!result.ok()) return mqtt::fault(result.error) == mqtt::Fault::not_now ? false : fail(result.error);
         if (copied) {
             taken(payload.size());
@@ -178,20 +186,18 @@ private:
         if (ending_) return;
         ending_ = true;
         status_ = status;
-        if (lost_ != 0) {
-            tool::complain(options_, 0, "the server lost the session: %lu messages may not have arrived", lost_);
-            if (status_ == tool::exit_ok) status_ = tool::exit_server;
-        }
-        if (client_.unacknowledged() != 0 || streaming_) {
+        if (lost_ != 0) tool::complain(options_, 0, "%lu messages may not have arrived", lost_);
+        if (lost_ + refused_ != 0 && status_ == tool::exit_ok) status_ = tool::exit_server;
+        if (client_.unacknowledged() != 0 || streaming_ || !was_connected_) {
             tool::complain(options_, 0, "ended before all messages were sent and acknowledged");
             if (status_ == tool::exit_ok) status_ = tool::exit_trouble;   // by a signal
         }
-        if (client_.disconnect().error == mqtt::Error::publish_in_progress) (void)client_.abort();
+        tool::disconnect(options_, client_);
     }
 
     const tool::Options& options_;
     tool::Port port_;
-    tool::Client client_{port_, {rx, tx}};
+    tool::Client client_{port_, tool::buffers(options_, rx, tx)};
     tool::Waiter waiter_{options_, port_, client_};
 
     int input_ = STDIN_FILENO;
@@ -207,7 +213,7 @@ private:
     uint16_t stream_id_ = 0;      // 0: QoS 0
     size_t written_ = 0;          // bytes of it
 
-    unsigned long lost_ = 0;
+    unsigned long lost_ = 0, refused_ = 0;
     bool was_connected_ = false;
     bool ending_ = false;
     int status_ = tool::exit_ok;

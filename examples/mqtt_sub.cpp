@@ -3,13 +3,15 @@
 
 namespace {
 
-uint8_t rx[65536], tx[65536];
+uint8_t rx[65536], tx[262144];   // of tx, up to 3 * 65535 are for -D connect receive-maximum
 
 class Subscriber {
 public:
     explicit Subscriber(tool::Options& options) : options_(options) {
         options.connect.manual_ack = true;   // acknowledged when printed
-        for (const char* filter : options.topics) subscriptions_.push_back({filter, options.qos});
+        const auto handling = options.no_retained ? mqtt::RetainHandling::do_not_send : mqtt::RetainHandling::send;
+        for (const char* filter : options.topics)
+            subscriptions_.push_back({filter, options.qos, false, options.retain_as_published, handling});
         for (const char* filter : options.unsubscribe) unsubscriptions_.push_back(filter);
     }
 
@@ -20,17 +22,20 @@ public:
                                   mqtt::to_string(result.error));
         while (true) {
             const mqtt::Event event = client_.poll();
-            if (options_.debug) tool::print(event);
+            if (options_.debug) tool::print(event, client_.version());
             switch (event.kind) {
             case mqtt::Event::connected:
                 // The session may be one of an earlier run, with other filters.
                 if (!was_connected_ || !event.session_present) subscribe();
                 was_connected_ = true;
                 break;
-            case mqtt::Event::subscribed: on_subscribed(event.reason_codes); break;
-            case mqtt::Event::unsubscribed:
-                if (options_.topics.empty()) end(tool::exit_ok);
+            case mqtt::Event::subscribed: on_subscribed(event); break;
+            case mqtt::Event::unsubscribed: on_unsubscribed(event); break;
+            case mqtt::Event::dropped:
+                if (event.error == mqtt::Error::session_lost) break;   // then it is sent anew, see `connected`
+                end(tool::complain(options_, tool::exit_server, "a subscription was dropped: %s", mqtt::to_string(event.error)));
                 break;
+            case mqtt::Event::authentication: end(tool::explain_authentication(options_)); break;
             case mqtt::Event::received: on_message(event.message); break;
             case mqtt::Event::skipped:
                 tool::complain(options_, 0, "a message was left out: its topic is too long");
@@ -39,7 +44,7 @@ public:
                 cut_off();
                 if (ending_) return flush() ? status_ : tool::exit_trouble;
                 status_ = tool::explain(options_, event, port_);
-                if (!was_connected_ || event.error == mqtt::Error::connection_refused) return status_;
+                if (!was_connected_ || tool::is_final(event)) return flush() ? status_ : tool::exit_trouble;
                 break;
             case mqtt::Event::none:
                 if (!flush()) end(tool::exit_trouble);
@@ -56,7 +61,7 @@ private:
         if (ending_) return;
         ending_ = true;
         status_ = status;
-        (void)client_.disconnect();
+        tool::disconnect(options_, client_);
     }
     void fail(const mqtt::Result& result, const char* what) {
         if (result.ok()) return;
@@ -65,25 +70,42 @@ private:
     }
 
     void subscribe() {
-        if (!subscriptions_.empty()) fail(client_.subscribe(subscriptions_.data(), subscriptions_.size()), "subscribe");
+        if (!subscriptions_.empty())
+            fail(client_.subscribe(subscriptions_.data(), subscriptions_.size(), options_.subscribe_properties), "subscribe");
         if (!unsubscriptions_.empty())
-            fail(client_.unsubscribe(unsubscriptions_.data(), unsubscriptions_.size()), "unsubscribe");
+            fail(client_.unsubscribe(unsubscriptions_.data(), unsubscriptions_.size(), options_.unsubscribe_properties),
+                 "unsubscribe");
     }
-    void on_subscribed(mqtt::Bytes reason_codes) {
-        size_t refused = 0;
-        for (size_t i = 0; i < reason_codes.size(); ++i) {
-            if (mqtt::granted(reason_codes[i])) continue;
-            ++refused;
-            tool::complain(options_, 0, "the server refuses the subscription to '%s'", options_.topics[i]);
+    // How many of them the server refuses.
+    size_t refused(const mqtt::Event& event, const char* what, const std::vector<const char*>& filters) const {
+        size_t count = 0;
+        for (size_t i = 0; i < event.reason_codes.size(); ++i) {
+            if (mqtt::granted(event.reason_codes[i])) continue;
+            ++count;
+            tool::tell_refused(options_, std::string(what) + " '" + filters[i] + "'",
+                               static_cast<mqtt::ReasonCode>(event.reason_codes[i]), event);
         }
-        if (refused == reason_codes.size()) end(tool::exit_server);
-        if (options_.exit_when_subscribed) end(refused == 0 ? tool::exit_ok : tool::exit_server);
+        return count;
+    }
+    void on_subscribed(const mqtt::Event& event) {
+        const size_t count = refused(event, "the subscription to", options_.topics);
+        if (count == event.reason_codes.size()) end(tool::exit_server);
+        if (options_.exit_when_subscribed) end(count == 0 ? tool::exit_ok : tool::exit_server);
+    }
+    void on_unsubscribed(const mqtt::Event& event) {
+        const size_t count = refused(event, "to end the subscription to", options_.unsubscribe);
+        if (options_.topics.empty()) end(count == 0 ? tool::exit_ok : tool::exit_server);
     }
 
+    // Does it come because it was retained?
+    bool is_stored(const mqtt::Message& message) const {
+        return message.retain && !(options_.retain_as_published && client_.version() == mqtt::Version::v5);
+    }
     // Prints as mosquitto_sub does; a piece at a time if the message is larger than rx.
     void on_message(const mqtt::Message& message) {
-        const bool printed = !(options_.no_retained && message.retain);
+        const bool printed = !(options_.no_retained && is_stored(message));
         if (printed) {
+            if (message.offset == 0 && options_.properties) tool::print(message.properties, stdout);
             if (message.offset == 0 && options_.verbose)
                 printf("%.*s ", static_cast<int>(message.topic.size()), message.topic.data());
             if (message.total == 0 && options_.verbose) fputs("(null)", stdout);
@@ -113,7 +135,7 @@ private:
     std::vector<mqtt::Subscription> subscriptions_;
     std::vector<std::string_view> unsubscriptions_;
     tool::Port port_;
-    tool::Client client_{port_, {rx, tx}};
+    tool::Client client_{port_, tool::buffers(options_, rx, tx)};
     tool::Waiter waiter_{options_, port_, client_};
     bool was_connected_ = false;
     bool ending_ = false;

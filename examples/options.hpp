@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <optional>
@@ -39,6 +40,8 @@ inline int exit_status(mqtt::Error error) { return static_cast<int>(mqtt::fault(
 
 enum Tool : unsigned { pub = 1, sub = 2, both = pub | sub };
 
+using PropertyList = mqtt::PropertyBuffer<4096>;
+
 struct Options {
     const char* program = "";
     Tool tool = pub;
@@ -48,6 +51,14 @@ struct Options {
     mqtt::QoS qos = mqtt::QoS::at_most_once;
     uint32_t timeout_s = 0;                // 0: none
     bool debug = false;
+
+    // MQTT 5.
+    std::optional<mqtt::Version> version;
+    const char* needs_v5 = nullptr;        // the first option that 3.1.1 does not have
+    std::optional<uint32_t> session_expiry;
+    uint16_t receive_maximum = 20, topic_alias_maximum = 0;
+    PropertyList connect_properties, will_properties, publish_properties, subscribe_properties, unsubscribe_properties,
+        disconnect_properties;
 
     // What mqtt_pub sends: exactly one of these.
     const char* message = nullptr;
@@ -59,6 +70,7 @@ struct Options {
     std::vector<const char*> unsubscribe;
     uint32_t count = 0;                    // 0: no end
     bool verbose = false, no_newline = false, no_retained = false, exit_when_subscribed = false;
+    bool properties = false, retain_as_published = false;
 };
 
 // Prints "PROGRAM: what" and returns the status.
@@ -82,12 +94,33 @@ template <class T> bool number(const char* text, unsigned long low, unsigned lon
     return true;
 }
 
+// -V, with the words of mosquitto's tools.
+inline bool take_version(Options& o, const char* v) {
+    static constexpr struct {
+        const char* word;
+        mqtt::Version version;
+    } words[] = {{"5", mqtt::Version::v5}, {"mqttv5", mqtt::Version::v5}, {"311", mqtt::Version::v3_1_1},
+                 {"mqttv311", mqtt::Version::v3_1_1}, {"auto", mqtt::Version::v5_or_v3_1_1}};
+    for (const auto& row : words)
+        if (strcmp(v, row.word) == 0) o.version = row.version;
+    return o.version.has_value() && (mqtt::has_v5 || *o.version == mqtt::Version::v3_1_1);
+}
+
+inline bool take_session_expiry(Options& o, const char* v) {
+    uint32_t seconds = 0xFFFFFFFF;
+    const bool for_ever = strcmp(v, "-1") == 0 || strcmp(v, "\xE2\x88\x9E") == 0;   // the sign for infinity
+    if (!for_ever && !number(v, 0, 0xFFFFFFFF, seconds)) return false;
+    o.session_expiry = seconds;
+    return true;
+}
+
 struct Option {
     const char* name;
     const char* value;                             // null: it takes none
     unsigned tools;
     const char* help;
     bool (*take)(Options& o, const char* value);   // false: not such a value
+    bool needs_v5 = false;
 };
 
 // The order is that of --help. Letters and names are those of mosquitto's tools.
@@ -143,21 +176,244 @@ inline const Option option_table[] = {
      [](Options& o, const char* v) { return number(v, 0, 2, o.connect.will.qos); }},
     {"--will-retain", nullptr, both, "and that it is retained",
      [](Options& o, const char*) { return o.connect.will.retain = mqtt::Retain::yes, true; }},
+    {"-V", "VERSION", both, "5, 311, or auto (5, and 311 if the server does not know 5); default: 311", take_version},
+    {"-D", "PROPERTY", both, "a property, of three or four words: see below", nullptr, true},
+    {"-x", "SECONDS", both, "the server keeps the session so long after this ended; -1: for ever, as -c alone",
+     take_session_expiry, true},
+    {"--properties", nullptr, sub, "print the properties of a message, one in a line, before it",
+     [](Options& o, const char*) { return o.properties = true; }, true},
+    {"--retain-as-published", nullptr, sub, "the retain flag tells what the publisher said, not whether it was stored",
+     [](Options& o, const char*) { return o.retain_as_published = true; }, true},
     {"-d", nullptr, both, "print each event to the standard error output",
      [](Options& o, const char*) { return o.debug = true; }},
 };
 
+// -------------------------------------------------------------------------------------------------- properties
+
+// The names are those of the specification, with hyphens; what else is to be known of each is in mqtt::prop::rules.
+inline constexpr struct {
+    uint8_t id;
+    const char* name;
+} property_names[] = {
+    {mqtt::prop::payload_format_indicator.id, "payload-format-indicator"},
+    {mqtt::prop::message_expiry_interval.id, "message-expiry-interval"},
+    {mqtt::prop::content_type.id, "content-type"},
+    {mqtt::prop::response_topic.id, "response-topic"},
+    {mqtt::prop::correlation_data.id, "correlation-data"},
+    {mqtt::prop::subscription_identifier.id, "subscription-identifier"},
+    {mqtt::prop::session_expiry_interval.id, "session-expiry-interval"},
+    {mqtt::prop::assigned_client_identifier.id, "assigned-client-identifier"},
+    {mqtt::prop::server_keep_alive.id, "server-keep-alive"},
+    {mqtt::prop::authentication_method.id, "authentication-method"},
+    {mqtt::prop::authentication_data.id, "authentication-data"},
+    {mqtt::prop::request_problem_information.id, "request-problem-information"},
+    {mqtt::prop::will_delay_interval.id, "will-delay-interval"},
+    {mqtt::prop::request_response_information.id, "request-response-information"},
+    {mqtt::prop::response_information.id, "response-information"},
+    {mqtt::prop::server_reference.id, "server-reference"},
+    {mqtt::prop::reason_string.id, "reason-string"},
+    {mqtt::prop::receive_maximum.id, "receive-maximum"},
+    {mqtt::prop::topic_alias_maximum.id, "topic-alias-maximum"},
+    {mqtt::prop::topic_alias.id, "topic-alias"},
+    {mqtt::prop::maximum_qos.id, "maximum-qos"},
+    {mqtt::prop::retain_available.id, "retain-available"},
+    {mqtt::prop::user_property.id, "user-property"},
+    {mqtt::prop::maximum_packet_size.id, "maximum-packet-size"},
+    {mqtt::prop::wildcard_subscription_available.id, "wildcard-subscription-available"},
+    {mqtt::prop::subscription_identifier_available.id, "subscription-identifier-available"},
+    {mqtt::prop::shared_subscription_available.id, "shared-subscription-available"},
+};
+static_assert(sizeof property_names / sizeof *property_names == sizeof mqtt::prop::rules / sizeof *mqtt::prop::rules,
+              "each property has a name");
+
+inline const char* name_of(const mqtt::PropertyRule& rule) {
+    for (const auto& row : property_names)
+        if (row.id == rule.id) return row.name;
+    return "?";
+}
+
+struct Command {
+    const char* name;
+    unsigned tools;
+    mqtt::PacketType packet;   // whose properties they are; a will's is `reserved`
+    PropertyList Options::*list;
+};
+inline constexpr Command command_table[] = {
+    {"connect", both, mqtt::PacketType::connect, &Options::connect_properties},
+    {"will", both, mqtt::PacketType::reserved, &Options::will_properties},
+    {"publish", pub, mqtt::PacketType::publish, &Options::publish_properties},
+    {"subscribe", sub, mqtt::PacketType::subscribe, &Options::subscribe_properties},
+    {"unsubscribe", sub, mqtt::PacketType::unsubscribe, &Options::unsubscribe_properties},
+    {"disconnect", both, mqtt::PacketType::disconnect, &Options::disconnect_properties},
+};
+
+// Some that the table of the specification allows are not for a client, or not for the user.
+inline const char* why_not(const Command& command, const mqtt::PropertyRule& rule) {
+    if (command.packet == mqtt::PacketType::publish && rule.id == mqtt::prop::topic_alias.id)
+        return "mqtt_pub uses topic aliases by itself, at QoS 0, if the server takes them";
+    if ((command.packet == mqtt::PacketType::publish && rule.id == mqtt::prop::subscription_identifier.id) ||
+        (command.packet == mqtt::PacketType::disconnect && rule.id == mqtt::prop::server_reference.id))
+        return "only a server may send it";
+    return nullptr;
+}
+inline bool is_for(const Command& command, const mqtt::PropertyRule& rule) {
+    return (rule.packets & mqtt::bit(command.packet)) != 0 && why_not(command, rule) == nullptr;
+}
+
+// The properties of CONNECT that are not in a list of it: the client sets them from elsewhere.
+inline bool take_as_option(Options& o, const mqtt::PropertyRule& rule, uint32_t value) {
+    switch (rule.id) {
+    case mqtt::prop::session_expiry_interval.id: o.session_expiry = value; return true;
+    case mqtt::prop::maximum_packet_size.id: o.connect.maximum_packet_size = value; return true;
+    case mqtt::prop::receive_maximum.id: o.receive_maximum = static_cast<uint16_t>(value); return true;
+    case mqtt::prop::topic_alias_maximum.id: o.topic_alias_maximum = static_cast<uint16_t>(value); return true;
+    default: return false;
+    }
+}
+
+inline unsigned long highest(const mqtt::PropertyRule& rule) {
+    switch (rule.format) {
+    case mqtt::Format::byte: return 1;
+    case mqtt::Format::two_bytes: return 0xFFFF;
+    case mqtt::Format::variable: return mqtt::max_remaining_length;
+    default: return 0xFFFFFFFF;
+    }
+}
+
+inline void add_property(PropertyList& list, const mqtt::PropertyRule& rule, uint32_t value, char** words) {
+    using mqtt::Format;
+    using mqtt::prop::Key;
+    switch (rule.format) {
+    case Format::byte: list.add(Key<Format::byte>{rule.id}, static_cast<uint8_t>(value)); break;
+    case Format::two_bytes: list.add(Key<Format::two_bytes>{rule.id}, static_cast<uint16_t>(value)); break;
+    case Format::four_bytes: list.add(Key<Format::four_bytes>{rule.id}, value); break;
+    case Format::variable: list.add(Key<Format::variable>{rule.id}, value); break;
+    case Format::text: list.add(Key<Format::text>{rule.id}, words[0]); break;
+    case Format::topic: list.add(Key<Format::topic>{rule.id}, words[0]); break;
+    case Format::binary: list.add(Key<Format::binary>{rule.id}, words[0]); break;
+    case Format::pair: list.add(Key<Format::pair>{rule.id}, {words[0], words[1]}); break;
+    }
+}
+
+// -D COMMAND NAME VALUE, or COMMAND user-property NAME VALUE. Returns how many words it took; 0: it has told what is wrong.
+inline int take_property(Options& o, char** words, int count) {
+    const auto refuse = [&](const std::string& what) { return complain(o, 0, "-D %s", what.c_str()); };
+    const auto list_of = [](const std::string& names, const char* name) { return names + (names.empty() ? "" : ", ") + name; };
+    if (count < 3) return refuse("needs COMMAND NAME VALUE, as in: -D connect receive-maximum 10");
+
+    const Command* command = nullptr;
+    std::string there_are;
+    for (const Command& row : command_table) {
+        if ((row.tools & o.tool) == 0) continue;
+        there_are = list_of(there_are, row.name);
+        if (strcasecmp(words[0], row.name) == 0) command = &row;
+    }
+    if (command == nullptr) return refuse(std::string("'") + words[0] + "' is none of " + there_are);
+
+    const mqtt::PropertyRule* rule = nullptr;
+    there_are.clear();
+    for (const mqtt::PropertyRule& row : mqtt::prop::rules) {
+        if (is_for(*command, row)) there_are = list_of(there_are, name_of(row));
+        if (strcmp(words[1], name_of(row)) == 0) rule = &row;
+    }
+    const std::string what = std::string(command->name) + " " + words[1];
+    if (rule == nullptr) return refuse(what + ": no such property; there are " + there_are);
+    if (const char* const why = why_not(*command, *rule)) return refuse(what + ": " + why);
+    if (!is_for(*command, *rule)) return refuse(what + ": not a property for it; there are " + there_are);
+
+    const int taken = rule->format == mqtt::Format::pair ? 4 : 3;
+    if (count < taken) return refuse(what + " needs a name and a value");
+    uint32_t value = 0;
+    if (rule->format <= mqtt::Format::variable) {
+        const unsigned long low = (rule->flags & mqtt::PropertyRule::not_zero) != 0 ? 1 : 0, high = highest(*rule);
+        if (!number(words[2], low, high, value))
+            return refuse(what + ": '" + words[2] + "' is not a number from " + std::to_string(low) + " to " +
+                          std::to_string(high));
+    }
+    if (command->packet == mqtt::PacketType::connect && take_as_option(o, *rule, value)) return taken;
+
+    PropertyList& list = o.*command->list;
+    add_property(list, *rule, value, words + 2);
+    if (!list.ok()) return refuse(what + ": more than there is memory for");
+    uint32_t seen = 0;
+    switch (mqtt::validate(list, command->packet, seen)) {
+    case mqtt::Error::ok: return taken;
+    case mqtt::Error::protocol_error: return refuse(what + " is there twice");
+    default: break;
+    }
+    const bool topic = rule->format == mqtt::Format::topic;
+    return refuse(what + ": '" + words[2] + (topic ? "' is not a topic without wildcards" : "' is not UTF-8"));
+}
+
+inline std::string printable(mqtt::Bytes bytes) {
+    std::string text;
+    const bool is_text = mqtt::valid_text(bytes.text());
+    for (const uint8_t byte : bytes) {
+        char escaped[5];
+        snprintf(escaped, sizeof escaped, "\\x%02X", static_cast<unsigned>(byte));
+        const bool plain = byte >= 0x80 ? is_text : byte >= 0x20 && byte != 0x7F && byte != '\\';
+        text += plain ? std::string(1, static_cast<char>(byte)) : std::string(escaped);
+    }
+    return text;
+}
+
+// "  NAME: VALUE" for each, and "  user-property: NAME = VALUE".
+inline void print(mqtt::Properties list, FILE* to) {
+    mqtt::Property property;
+    while (list.next(property)) {
+        fprintf(to, "  %s: ", name_of(*property.rule));
+        if (property.rule->format <= mqtt::Format::variable)
+            fprintf(to, "%lu\n", static_cast<unsigned long>(property.number));
+        else if (property.rule->format == mqtt::Format::pair)
+            fprintf(to, "%s = %s\n", printable(property.name).c_str(), printable(property.data).c_str());
+        else
+            fprintf(to, "%s\n", printable(property.data).c_str());
+    }
+}
+
+// ----------------------------------------------------------------------------------------------- the command line
+
 inline void print_help(const Options& options) {
-    printf(options.tool == pub ? "%s publishes messages to an MQTT 3.1.1 server.\n\n"
-                               : "%s subscribes at an MQTT 3.1.1 server and prints the messages.\n\n", options.program);
+    printf(options.tool == pub ? "%s publishes messages to an MQTT server.\n\n"
+                               : "%s subscribes at an MQTT server and prints the messages.\n\n", options.program);
     for (const Option& option : option_table)
         if ((option.tools & options.tool) != 0)
-            printf("  %-14s %-8s  %s\n", option.name, option.value != nullptr ? option.value : "", option.help);
+            option.value != nullptr ? printf("  %-14s %-8s  %s\n", option.name, option.value, option.help)
+                                    : printf("  %-23s  %s\n", option.name, option.help);
     printf("  --help                   print this\n"
            "  --version                print which program this is\n\n"
-           "Exit status: 0 success, 1 trouble with a file or the output, %d wrong options, %d the server's fault,\n"
+           "Without -V, an option that only MQTT 5 has chooses it, as in mosquitto's tools:");
+    for (const Option& option : option_table)
+        if (option.needs_v5 && (option.tools & options.tool) != 0) printf(" %s", option.name);
+    printf(".\nIf -V auto ends with 3.1.1, they are without effect.\n\n"
+           "-D (or --property) COMMAND NAME VALUE, or -D COMMAND user-property NAME VALUE, adds a property:\n");
+    for (const Command& command : command_table) {
+        if ((command.tools & options.tool) == 0) continue;
+        printf("  %s", command.name);
+        int width = 80;
+        for (const mqtt::PropertyRule& rule : mqtt::prop::rules) {
+            if (!is_for(command, rule)) continue;
+            if (width > 70) width = printf("\n    ");
+            width += printf(" %s", name_of(rule));
+        }
+        printf("\n");
+    }
+    printf("\nExit status: 0 success, 1 trouble with a file or the output, %d wrong options, %d the server's fault,\n"
            "%d the network's (host not found, no connection), %d end of the time of -W.\n",
            exit_caller, exit_server, exit_network, exit_timeout);
+}
+
+// What several options amount to.
+inline void combine(Options& o) {
+    mqtt::ConnectOptions& c = o.connect;
+    c.version = o.version.value_or(o.needs_v5 != nullptr ? mqtt::Version::v5 : mqtt::Version::v3_1_1);
+    c.session_expiry_interval = o.session_expiry.value_or(c.session_expiry_interval);
+    if (c.clean_session && o.session_expiry.value_or(0) != 0) {   // -x without -c: a new session, which then stays
+        c.clean_session = false;
+        c.clean_start = true;
+    }
+    c.properties = o.connect_properties;
+    c.will.properties = o.will_properties;
 }
 
 // What is wrong with the options as a whole, or null.
@@ -165,9 +421,21 @@ inline const char* contradiction(const Options& o) {
     const mqtt::Will& will = o.connect.will;
     const bool about_will = will.message.data() != nullptr || will.qos != mqtt::QoS::at_most_once ||
                             will.retain == mqtt::Retain::yes;
-    if (o.connect.password.data() != nullptr && o.connect.user_name.data() == nullptr) return "-P needs -u";
-    if (!o.connect.clean_session && o.client_id.empty()) return "-c needs -i: a session belongs to a client id";
+    const bool v5_only = o.connect.version == mqtt::Version::v5;
+    if (o.connect.password.data() != nullptr && o.connect.user_name.data() == nullptr && !v5_only)
+        return "-P needs -u, or -V 5";
+    const bool stays = !o.connect.clean_session && (!v5_only || o.connect.session_expiry_interval == 0xFFFFFFFF);
+    if (o.connect.clean_start && !v5_only) return "-x needs -V 5, or -c: in 3.1.1 the session would stay for ever";
+    if (stays && o.client_id.empty())
+        return o.connect.clean_start ? "-x -1 needs -i: a session belongs to a client id"
+                                     : "-c needs -i: a session belongs to a client id";
     if (about_will && will.topic.empty()) return "--will-payload, --will-qos and --will-retain need --will-topic";
+    if (!o.will_properties.block().empty() && will.topic.empty()) return "-D will needs --will-topic";
+    const mqtt::Properties connect = o.connect_properties, disconnect = o.disconnect_properties;
+    if (connect.get(mqtt::prop::authentication_data) && !connect.get(mqtt::prop::authentication_method))
+        return "-D connect authentication-data needs authentication-method";
+    if (o.connect.clean_session && disconnect.get(mqtt::prop::session_expiry_interval).value_or(0) != 0)
+        return "-D disconnect session-expiry-interval needs -c or -x: the session ends with the connection";
     if (o.tool == sub) return o.topics.empty() && o.unsubscribe.empty() ? "-t is missing: what to subscribe to" : nullptr;
     const int sources = (o.message != nullptr) + (o.file != nullptr) + o.whole_input + o.lines + o.null_message;
     if (o.topics.size() != 1) return "exactly one -t is needed: where to publish";
@@ -181,19 +449,30 @@ inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& optio
     options.tool = tool;
     options.connect.host = "localhost";
     for (int i = 1; i < argc; ++i) {
-        const std::string_view name = argv[i];
+        const std::string_view name = strcmp(argv[i], "--property") == 0 ? "-D" : argv[i];
         if (name == "--help") return print_help(options), exit_ok;
-        if (name == "--version") return printf("%s of mqtt.hpp " MQTT_HPP_VERSION ", for MQTT 3.1.1\n", options.program), exit_ok;
+        if (name == "--version") return printf("%s of mqtt.hpp " MQTT_HPP_VERSION "\n", options.program), exit_ok;
         const Option* found = nullptr;
         for (const Option& option : option_table)
             if (name == option.name && (option.tools & tool) != 0) found = &option;
         if (found == nullptr) return complain(options, exit_caller, "unknown option '%s'; --help lists them", argv[i]);
+        if (found->needs_v5 && options.needs_v5 == nullptr) options.needs_v5 = found->name;
+        if (found->take == nullptr) {
+            const int taken = take_property(options, argv + i + 1, argc - i - 1);
+            if (taken == 0) return exit_caller;
+            i += taken;
+            continue;
+        }
         if (found->value != nullptr && ++i == argc)
             return complain(options, exit_caller, "%s needs a %s", found->name, found->value);
         if (!found->take(options, argv[i]))
             return complain(options, exit_caller, "'%s' is not a valid %s for %s (%s)", argv[i], found->value, found->name,
                             found->help);
     }
+    combine(options);
+    if (options.needs_v5 != nullptr && (!mqtt::has_v5 || options.connect.version == mqtt::Version::v3_1_1))
+        return complain(options, exit_caller, "%s needs -V 5%s", options.needs_v5,
+                        mqtt::has_v5 ? "" : ", which this program was built without");
     if (const char* text = contradiction(options)) return complain(options, exit_caller, "%s", text);
     if (options.client_id.empty()) {
         // Each server takes up to 23 letters and digits [MQTT-3.1.3-5].
@@ -209,16 +488,21 @@ inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& optio
 // ------------------------------------------------------------------------------------------------------ events
 
 // For -d.
-inline void print(const mqtt::Event& event) {
+inline void print(const mqtt::Event& event, mqtt::Version version) {
     static constexpr const char* names[] = {"none", "connected", "disconnected", "received", "acknowledged", "subscribed",
-        "unsubscribed", "dropped", "resend payload", "skipped", "pubrec", "pubrel", "pingresp"};
+        "unsubscribed", "dropped", "resend payload", "skipped", "authentication", "pubrec", "pubrel", "pingresp"};
     const mqtt::Message& m = event.message;
     if (event.kind == mqtt::Event::none) return;
     fputs(names[event.kind], stderr);
     if (event.packet_id != 0) fprintf(stderr, ", id %u", static_cast<unsigned>(event.packet_id));
+    if (event.reason != mqtt::ReasonCode::success) fprintf(stderr, ", %s", mqtt::to_string(event.reason));
     switch (event.kind) {
-    case mqtt::Event::connected: fputs(event.session_present ? ", session present" : ", new session", stderr); break;
-    case mqtt::Event::disconnected: fprintf(stderr, ": %s", mqtt::to_string(event.error)); break;
+    case mqtt::Event::connected:
+        fprintf(stderr, ", MQTT %s, %s session", version == mqtt::Version::v5 ? "5" : "3.1.1",
+                event.session_present ? "resumed" : "new");
+        break;
+    case mqtt::Event::disconnected:
+    case mqtt::Event::dropped: fprintf(stderr, ": %s", mqtt::to_string(event.error)); break;
     case mqtt::Event::subscribed:
         for (const uint8_t code : event.reason_codes) {
             if (mqtt::granted(code))
@@ -237,6 +521,38 @@ inline void print(const mqtt::Event& event) {
     default: break;
     }
     fputc('\n', stderr);
+    print(event.properties, stderr);
+    if (m.offset == 0) print(m.properties, stderr);
+}
+
+// What the server says about a reason code, if it says something.
+inline std::string remark(const mqtt::Properties& properties) {
+    std::string text;
+    if (const auto reason = properties.get(mqtt::prop::reason_string)) text += " (" + printable(*reason) + ")";
+    if (const auto server = properties.get(mqtt::prop::server_reference)) text += "; it refers to " + printable(*server);
+    return text;
+}
+
+// A reason code by which the server refuses something.
+inline void tell_refused(const Options& options, const std::string& what, mqtt::ReasonCode reason, const mqtt::Event& event) {
+    complain(options, 0, "the server refuses %s: %s%s", what.c_str(), mqtt::to_string(reason), remark(event.properties).c_str());
+}
+
+// Is there no point in connecting again? A server that is only shutting down, say, comes back; one that has taken another
+// client of our id would throw that one out next.
+inline bool is_final(const mqtt::Event& event) {
+    if (event.error == mqtt::Error::connection_refused || event.error == mqtt::Error::session_unknown) return true;
+    if (event.error != mqtt::Error::server_disconnected) return false;
+    switch (event.reason) {
+    case mqtt::ReasonCode::success:
+    case mqtt::ReasonCode::unspecified_error:
+    case mqtt::ReasonCode::server_busy:
+    case mqtt::ReasonCode::server_shutting_down:
+    case mqtt::ReasonCode::keep_alive_timeout:
+    case mqtt::ReasonCode::connection_rate_exceeded:
+    case mqtt::ReasonCode::maximum_connect_time: return false;
+    default: return true;
+    }
 }
 
 // Why the connection ended, and who is at fault. Returns the exit status, should this be the end.
@@ -245,7 +561,14 @@ inline int explain(const Options& options, const mqtt::Event& event, const Port&
     const int status = exit_status(event.error);
     switch (event.error) {
     case mqtt::Error::connection_refused:
-        return complain(options, status, "the server %s refuses the connection: %s", server.c_str(), mqtt::to_string(event.reason));
+        return complain(options, status, "the server %s refuses the connection: %s%s", server.c_str(),
+                        mqtt::to_string(event.reason), remark(event.properties).c_str());
+    case mqtt::Error::server_disconnected:
+        return complain(options, status, "the server %s ends the connection: %s%s", server.c_str(),
+                        mqtt::to_string(event.reason), remark(event.properties).c_str());
+    case mqtt::Error::session_unknown:
+        return complain(options, status, "the server %s has a session of an earlier run, which MQTT 5 does not let a new one "
+                        "go on with: leave out -c to have it removed, or say -V 311", server.c_str());
     case mqtt::Error::connect_failed:
         return complain(options, status, "cannot connect to %s: %s", server.c_str(), port.error_text());
     case mqtt::Error::connection_lost:
@@ -257,6 +580,25 @@ inline int explain(const Options& options, const mqtt::Event& event, const Port&
     default:
         return complain(options, status, "the server %s breaks the protocol: %s", server.c_str(), mqtt::to_string(event.error));
     }
+}
+
+// An exchange that only the application could go on with.
+inline int explain_authentication(const Options& options) {
+    return complain(options, exit_caller, "the server wants to go on authenticating, which this program cannot");
+}
+
+// Ends the connection; what cannot be said at the end is not worth staying for.
+inline void disconnect(const Options& options, Client& client) {
+    if (client.disconnect(mqtt::ReasonCode::success, options.disconnect_properties).ok()) return;
+    if (!client.disconnect().ok()) (void)client.abort();
+}
+
+// ------------------------------------------------------------------------------------------------------ memory
+
+inline uint8_t received_aliases[1 << 20], sent_aliases[mqtt::max_string_size + 5];
+
+inline mqtt::Buffers buffers(const Options& options, mqtt::Buffer rx, mqtt::Buffer tx) {
+    return {rx, tx, options.receive_maximum, options.topic_alias_maximum, received_aliases, sent_aliases};
 }
 
 // ----------------------------------------------------------------------------------------------------- waiting

@@ -30,9 +30,13 @@ wants() { case $suites in *" $1"*) true ;; *) false ;; esac }
 # --------------------------------------------------------------------------------------------- what must be there
 
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto, and an ordinary user's PATH does not reach
-missing=
+missing= brokers=
+aedes=.build/aedes   # where it is or will be, from npm
+aedes_version=0.51.3
+has_aedes() { grep -qs "\"version\": \"$aedes_version\"" $aedes/node_modules/aedes/package.json; }
 has() { command -v "$1" >/dev/null 2>&1; }
 needs() { missing="$missing $1"; }
+likes() { brokers="$brokers $1"; }   # what is tested with it is skipped where it cannot be had
 # compiles SOURCE COMPILER [OPTION...]
 compiles() {
     source=$1
@@ -40,7 +44,7 @@ compiles() {
     printf '%b\n' "$source" | "$@" -std=c++17 -x c++ - -o /dev/null >/dev/null 2>&1
 }
 look() {
-    missing=
+    missing= brokers=
     has python3 || needs python3
     has meson || needs meson
     has ninja || needs ninja-build
@@ -50,7 +54,12 @@ look() {
     compiles 'int main() {}' clang++ -fsanitize=address,undefined || needs libclang-rt-dev
     compiles '#include <doctest/doctest.h>' g++ -c || needs doctest-dev
     if wants integration; then
-        has mosquitto || needs mosquitto   # Debian starts a service with it; the tests start their own, on free ports
+        has mosquitto || needs mosquitto
+        has nats-server || likes nats-server
+        has ejabberdctl || likes ejabberd
+        has rabbitmq-server || likes rabbitmq-server
+        has node || likes nodejs
+        has npm || has_aedes || likes npm
     fi
     if wants build; then
         has arm-none-eabi-g++ || needs gcc-arm-none-eabi
@@ -58,29 +67,51 @@ look() {
         has ld.lld || needs lld
     fi
 }
-look
-if [ -n "$missing" ]; then
-    echo "Installing:$missing"
-    if ! has apt-get; then
-        echo "run.sh: no apt-get here; please install what these Debian packages contain:$missing" >&2
-        exit 1
-    fi
+# Runs something as root; fails if that cannot be.
+as_root() {
     if [ "$(id -u)" = 0 ]; then
-        as_root=
-    elif has sudo; then
-        as_root=sudo
+        "$@"
     else
-        echo "run.sh: neither root nor sudo; please install these packages:$missing" >&2
-        exit 1
+        has sudo && sudo "$@"
     fi
-    $as_root apt-get update -q </dev/null
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing </dev/null
-    hash -r
-    look
+}
+install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" </dev/null; }
+look
+if [ -n "$missing$brokers" ]; then
+    echo "Installing:$missing$brokers"
+    if has apt-get && as_root true; then
+        # Debian starts the services that it installs. The tests start their own, on free ports.
+        policy=/usr/sbin/policy-rc.d
+        [ ! -e $policy ] || policy=
+        if [ -n "$policy" ]; then
+            trap 'as_root rm -f $policy' EXIT
+            trap 'exit 1' HUP INT TERM
+            printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+            as_root chmod 755 $policy
+        fi
+        as_root apt-get update -q </dev/null || true
+        install $missing $brokers || {   # one at a time, then
+            for package in $missing $brokers; do install "$package" || true; done
+        }
+        [ -z "$policy" ] || as_root rm -f $policy
+        trap - EXIT HUP INT TERM
+        hash -r
+        look
+    else
+        echo "run.sh: no apt-get here, or neither root nor sudo" >&2
+    fi
+    [ -z "$brokers" ] || echo "run.sh: not here, and what is tested with it is skipped:$brokers" >&2
     if [ -n "$missing" ]; then
-        echo "run.sh: still missing after the installation:$missing" >&2
+        echo "run.sh: please install what these Debian packages contain:$missing" >&2
         exit 1
     fi
+fi
+if wants integration && has npm && ! has_aedes; then
+    echo "Installing: aedes $aedes_version, from npm"
+    rm -rf $aedes
+    mkdir -p $aedes
+    npm install --prefix $aedes --ignore-scripts --no-audit --no-fund --loglevel=error "aedes@$aedes_version" \
+        </dev/null || echo "run.sh: not here, and what is tested with it is skipped: aedes" >&2
 fi
 
 # ------------------------------------------------------------------------------------------------- build, and run
@@ -128,6 +159,7 @@ print(*built, sep="\n")' "$@" >"$folder/chosen"
 }
 
 export MQTT_TEST_LONG=$long
+export MQTT_AEDES="$root/$aedes"
 export MALLOC_PERTURB_=85   # as meson would, but the same in each run
 for name in gcc clang; do
     case $name in

@@ -14,31 +14,49 @@ int main() { return a() + (mqtt::valid_topic("b") ? 0 : 1); }
 END
 assertion='-DMQTT_ASSERT(condition)=static_cast<void>((condition)||(__builtin_trap(),false))'
 
-# builds LABEL OPTION...: both sources, without and with assertions, linked in all combinations.
+configurations="plain checked plain_311 checked_311"
+
+# compiles SOURCE OPTION...: in all configurations.
+compiles() {
+    source=$1
+    shift
+    for configuration in $configurations; do
+        case $configuration in *_311) v5=0 ;; *) v5=1 ;; esac
+        case $configuration in
+            checked*) $cxx "$@" -DMQTT_ENABLE_V5=$v5 "$assertion" -c $source.cpp -o $source.$configuration.o ;;
+            *) $cxx "$@" -DMQTT_ENABLE_V5=$v5 -c $source.cpp -o $source.$configuration.o ;;
+        esac
+    done
+}
+
+# links LABEL OPTION...: a and b, in all combinations.
+links() {
+    label=$1
+    shift
+    for first in $configurations; do
+        for second in $configurations; do
+            if $cxx "$@" $link a.$first.o b.$second.o -o program >log 2>&1; then
+                [ $first = $second ] || fail "$label: two configurations link: $first and $second"
+                [ -n "$link" ] || ./program || fail "$label: the program of the configuration '$first' does not work"
+            elif [ $first = $second ]; then
+                cat log
+                fail "$label: two sources of the configuration '$first' do not link"
+            elif ! grep -q $name log; then
+                cat log
+                fail "$label: $first and $second: the linker's message lacks '$name'"
+            fi
+        done
+    done
+    echo "holds: $label"
+}
+
+# builds LABEL OPTION...
 builds() {
     label=$1
     shift
-    for source in a b; do
-        $cxx "$@" -c $source.cpp -o $source.plain.o
-        $cxx "$@" "$assertion" -c $source.cpp -o $source.checked.o
-    done
-    for kind in plain checked; do
-        $cxx "$@" $link a.$kind.o b.$kind.o -o program >log 2>&1 || {
-            cat log
-            fail "$label: two sources of the configuration '$kind' do not link"
-        }
-        [ -n "$link" ] || ./program || fail "$label: the program of the configuration '$kind' does not work"
-    done
-    for pair in "plain checked" "checked plain"; do
-        if $cxx "$@" $link a."${pair% *}".o b."${pair#* }".o -o program >log 2>&1; then
-            fail "$label: two configurations link"
-        fi
-        grep -q $name log || {
-            cat log
-            fail "$label: the linker's message lacks '$name'"
-        }
-    done
-    echo "holds: $label"
+    compiles a "$@"
+    compiles b "$@"
+    links "$label" "$@"
 }
 
 case $target in
@@ -68,9 +86,6 @@ case $target in
 esac
 
 # One of the sources with -flto, the other without.
-$cxx -O2 -flto -c a.cpp -o a.o
-$cxx -O2 -c b.cpp -o b.o
-$cxx -O2 -flto $mixed $link a.o b.o -o program || fail "$target: a source with -flto and one without do not link"
-$cxx -O2 -c "$assertion" b.cpp -o b.o
-if $cxx -O2 -flto $mixed $link a.o b.o -o program >log 2>&1; then fail "$target: two configurations link, one with -flto"; fi
-grep -q $name log || fail "$target: one with -flto, one without: the linker's message lacks '$name'"
+compiles a -O2 -flto
+compiles b -O2
+links "$target, one with -flto" -O2 -flto $mixed

@@ -130,10 +130,12 @@ TEST_CASE("[server 3.1.2-1] another protocol name closes the connection without 
 
 TEST_CASE("[server 3.1.2-2] an unknown protocol level is refused with code 1") {
     Broker broker;
-    Client a(broker);   // MQTT 5, with its property length
-    a.sends({0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'a'});
-    CHECK(a.hears() == hex({0x20, 2, 0, 1}));
-    CHECK(a.cut_off());
+    for (const int level : {3, 6}) {
+        Client a(broker);
+        a.sends({0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', level, 2, 0, 0, 0, 1, 'a'});
+        CHECK(a.hears() == hex({0x20, 2, 0, 1}));
+        CHECK(a.cut_off());
+    }
     Client b(broker);   // no level at all
     b.sends({0x10, 6, 0, 4, 'M', 'Q', 'T', 'T'});
     CHECK(b.hears() == nothing);
@@ -199,7 +201,9 @@ TEST_CASE("user names and passwords: codes 4 and 5") {
     CHECK(answer(with('x', 'p')) == hex({0x20, 2, 0, 4}));
     CHECK(answer(with('u', 'x')) == hex({0x20, 2, 0, 4}));
     CHECK(answer(with('u', 'p')) == hex({0x20, 2, 0, 0}));
-    broker.config.authorize = [](const mqtt::Connect& packet) { return uint8_t(packet.client_id == "b" ? 0 : 5); };
+    broker.config.authorize = [](const mqtt::Connect& packet) {
+        return packet.client_id == "b" ? mqtt::ReasonCode::success : mqtt::ReasonCode::not_authorized;
+    };
     broker.config.users.clear();
     CHECK(answer(connect_packet('a')) == hex({0x20, 2, 0, 5}));
     CHECK(answer(connect_packet('b')) == hex({0x20, 2, 0, 0}));
@@ -207,13 +211,13 @@ TEST_CASE("user names and passwords: codes 4 and 5") {
 
 TEST_CASE("[server 3.2.2-5] [server 3.1.4-5] a refused client is cut off, and what it sent behind CONNECT ignored") {
     Broker broker;
-    broker.config.refuse_connect = 3;
+    broker.config.refuse_connect = mqtt::ReasonCode::server_unavailable;
     Client a(broker);
     a.sends(connect_packet('a') + publish_0("t", "x"));
     CHECK(a.hears() == hex({0x20, 2, 0, 3}));
     CHECK(a.cut_off());
     CHECK(broker.statistics().publishes_in[0] == 0);
-    broker.config.refuse_connect = 6;   // [MQTT-3.2.2-6]
+    broker.config.refuse_connect = mqtt::ReasonCode::server_busy;   // which 3.1.1 does not have [MQTT-3.2.2-6]
     Client b(broker);
     b.sends(connect_packet('b'));
     CHECK(b.hears() == nothing);
@@ -1021,7 +1025,7 @@ TEST_CASE("TCP: a client connects, publishes to itself and is disconnected") {
 
 TEST_CASE("TCP: a refusal arrives although the client had sent more behind CONNECT") {
     BrokerConfig config;
-    config.refuse_connect = 3;
+    config.refuse_connect = mqtt::ReasonCode::server_unavailable;
     TcpBroker broker(0, config);
     Socket a(broker.port());
     a.sends(connect_packet('a'));

@@ -55,7 +55,7 @@ class Check {
 public:
     Check(uint64_t seed, size_t capacity, uint16_t start, uint16_t stuck)
         : random_{seed}, memory_(capacity), outbox_(memory_.data(), memory_.size()) {
-        (void)outbox_.resume(true);   // as after the first CONNACK
+        outbox_.resumed();   // as after the first CONNACK
         online_ = true;
         // The first ones stay unanswered for long: their ids are met again when all others have been used.
         maximum_ = 65535;
@@ -167,7 +167,7 @@ private:
     // Appends; the model says whether there has to be room.
     template <class Packet> bool append(const Packet& packet, Item item, Outbox::Reserve reserve, bool with_rest = true) {
         uint8_t buffer[600];
-        const mqtt::Encoded expected = mqtt::encode(packet, buffer, with_rest);
+        const mqtt::Encoded expected = mqtt::encode(packet, buffer, mqtt::Version::v3_1_1, with_rest);
         item.bytes.assign(reinterpret_cast<const char*>(buffer), expected.size);
         const size_t needs = expected.size + reserve + (item.id != 0 ? Outbox::entry_size : 0);
         const bool fits = used() + needs <= outbox_.capacity();
@@ -357,13 +357,19 @@ private:
     void resume() {
         const bool present = random_.chance(70);
         maximum_ = static_cast<uint16_t>(random_.chance(60) ? 1 + random_.below(3) : 1 + random_.below(60));
-        for (uint16_t id = outbox_.resume(present); id != 0; id = outbox_.resume(present)) {
-            need(!present, "dropped, and the session is there");
+        for (Outbox::Offset place = outbox_.next_to_resume(); place != Outbox::nowhere; place = outbox_.next_to_resume()) {
+            if (!outbox_.is_kept(place) || !outbox_.was_sent(place)) continue;
+            if (present) {
+                outbox_.send_again(place);
+                continue;
+            }
             const auto first = std::find_if(items_.begin(), items_.end(), [](const Item& i) { return i.id != 0 && i.sent; });
-            need(first != items_.end() && first->id == id, "dropped something else");
+            need(first != items_.end() && first->id == outbox_.id_of(place), "to be dropped is something else");
+            outbox_.drop(place);
             items_.erase(first);
             verify_counts();
         }
+        outbox_.resumed();
         for (const Item& item : items_) need(present || !item.sent, "not dropped");
         for (Item& item : items_)
             if (item.type != PacketType::publish) item.sent = false;

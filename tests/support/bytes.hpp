@@ -1,5 +1,5 @@
-// What the codec's tests share: heap blocks of an exact size, dumps that can be read, the golden packets, and a
-// reference for text and topics that is written another way than mqtt.hpp is.
+// What the codec's tests share: heap blocks of an exact size, dumps that can be read, the golden packets of MQTT 3.1.1, and
+// a reference for text, topics and fields that is written another way than mqtt.hpp is.
 
 #ifndef MQTT_TESTS_SUPPORT_BYTES_HPP
 #define MQTT_TESTS_SUPPORT_BYTES_HPP
@@ -75,14 +75,17 @@ inline void append(Octets& to, std::string_view text) {
 
 // A packet written by hand from the specification. Each is told, by being constructed, to those that want all of them.
 struct Golden {
-    Golden(const char* what, std::initializer_list<uint8_t> octets) : name(what), bytes(Octets(octets)) {
-        all().push_back(this);
+    using List = std::vector<const Golden*>;
+
+    Golden(const char* what, std::initializer_list<uint8_t> octets, List& list = all())
+        : name(what), bytes(Octets(octets)) {
+        list.push_back(this);
     }
     Golden(const Golden&) = delete;
     Golden& operator=(const Golden&) = delete;
 
-    static std::vector<const Golden*>& all() {
-        static std::vector<const Golden*> list;
+    static List& all() {
+        static List list;
         return list;
     }
 
@@ -368,6 +371,52 @@ inline bool is_match(std::string_view filter, std::string_view topic) {
     }
     return f.size() == t.size();
 }
+
+// A body, from the front of which fields are cut off; false: it has no such field.
+class Fields {
+public:
+    explicit Fields(mqtt::Bytes body) : rest_(body.text()) {}
+
+    bool number(size_t octets, size_t& value) {
+        if (rest_.size() < octets) return false;
+        value = 0;
+        for (size_t i = 0; i < octets; ++i) value = value * 256 + static_cast<uint8_t>(rest_[i]);
+        rest_.remove_prefix(octets);
+        return true;
+    }
+    bool id() {
+        size_t value;
+        return number(2, value) && value >= 1;
+    }
+    bool field(std::string_view& text) {
+        size_t length;
+        if (!number(2, length) || rest_.size() < length) return false;
+        text = rest_.substr(0, length);
+        rest_.remove_prefix(length);
+        return true;
+    }
+    // Seven bits in each byte, the lowest first; at most four of them, and no more than it takes.
+    bool variable(size_t& value) {
+        value = 0;
+        for (size_t octets = 0, factor = 1; octets < 4 && !rest_.empty(); ++octets, factor *= 128) {
+            const size_t octet = static_cast<uint8_t>(rest_.front());
+            rest_.remove_prefix(1);
+            value += octet % 128 * factor;
+            if (octet < 128) return octets == 0 || octet != 0;
+        }
+        return false;
+    }
+    bool part(size_t length, Fields& text) {
+        if (rest_.size() < length) return false;
+        text = Fields(mqtt::Bytes(rest_.substr(0, length)));
+        rest_.remove_prefix(length);
+        return true;
+    }
+    bool at_end() const { return rest_.empty(); }
+
+private:
+    std::string_view rest_;
+};
 
 }  // namespace wire
 #endif

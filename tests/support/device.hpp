@@ -4,8 +4,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -17,11 +19,70 @@ namespace test {
 
 constexpr mqtt::QoS all_qos[] = {mqtt::QoS::at_most_once, mqtt::QoS::at_least_once, mqtt::QoS::exactly_once};
 
+// One broker for all test cases until the program ends, for some take long to start. So client ids and topics are used
+// once.
+template <class Broker> Broker& running() {
+    static const std::unique_ptr<Broker> broker = [] {
+        try {
+            return std::make_unique<Broker>();
+        } catch (const std::exception& problem) {
+            MESSAGE(problem.what());
+            return std::unique_ptr<Broker>();
+        }
+    }();
+    REQUIRE(broker != nullptr);
+    return *broker;
+}
+
+// A port that remembers which packets passed it, and whose clock can be put forward.
+template <class Port> struct Tap : Port {
+    struct Packet {
+        bool is_ours;        // from the client
+        std::string bytes;
+        mqtt::PacketType type() const { return static_cast<mqtt::PacketType>(static_cast<uint8_t>(bytes[0]) >> 4); }
+    };
+    std::vector<Packet> packets;
+    uint32_t ahead_ms = 0;
+
+    int open(std::string_view host, uint16_t number) {
+        outgoing_.clear();
+        incoming_.clear();
+        return Port::open(host, number);
+    }
+    int read(uint8_t* data, size_t size) { return note(false, data, Port::read(data, size)); }
+    int write(const uint8_t* data, size_t size) { return note(true, data, Port::write(data, size)); }
+    uint32_t now_ms() { return Port::now_ms() + ahead_ms; }
+
+    std::vector<std::string> from_client(mqtt::PacketType type) const {
+        std::vector<std::string> found;
+        for (const Packet& packet : packets)
+            if (packet.is_ours && packet.type() == type) found.push_back(packet.bytes);
+        return found;
+    }
+
+private:
+    int note(bool is_ours, const uint8_t* data, int n) {
+        std::string& bytes = is_ours ? outgoing_ : incoming_;
+        for (int i = 0; i < n; ++i) bytes += static_cast<char>(data[i]);
+        for (uint32_t length; bytes.size() > 1;) {
+            const size_t taken = mqtt::load_variable(mqtt::Bytes(bytes).data() + 1, bytes.size() - 1, length);
+            if (taken == 0 || bytes.size() - 1 - taken < length) break;
+            packets.push_back({is_ours, bytes.substr(0, 1 + taken + length)});
+            bytes.erase(0, 1 + taken + length);
+        }
+        return n;
+    }
+    std::string outgoing_, incoming_;   // what has passed of packets that are not whole yet
+};
+
 template <class Port> struct Device {
+    // `aliases`: of MQTT 5, with memory for topics of 60 bytes; in both directions.
     explicit Device(uint16_t broker, const std::string& id = "device", size_t rx_size = 4096, size_t tx_size = 65536,
-                    uint16_t receive_maximum = 100)
-        : name(id), rx(rx_size), tx(tx_size),
-          client(port, {{rx.data(), rx.size()}, {tx.data(), tx.size()}, receive_maximum}) {
+                    uint16_t receive_maximum = 100, uint16_t aliases = 0)
+        : name(id), rx(rx_size), tx(tx_size), received_aliases(aliases * size_t{64}), sent_aliases(aliases * size_t{64}),
+          client(port, {{rx.data(), rx.size()}, {tx.data(), tx.size()}, receive_maximum, aliases,
+                        {received_aliases.data(), received_aliases.size()}, {sent_aliases.data(), sent_aliases.size()},
+                        {assigned_id}}) {
         options.host = "127.0.0.1";
         options.port = broker;
         options.client_id = name;
@@ -45,7 +106,8 @@ template <class Port> struct Device {
             }
             payload.append(event.message.payload.text());
             if (event.message.complete())
-                messages.push_back({std::string(event.message.topic), payload, event.message.qos, event.message.retain});
+                messages.push_back({std::string(event.message.topic), payload, event.message.qos, event.message.retain,
+                                    std::string(event.message.properties.block().text())});
             break;
         case mqtt::Event::pubrel: unreleased.erase(event.packet_id); break;
         case mqtt::Event::connected:
@@ -56,9 +118,14 @@ template <class Port> struct Device {
             reason = port.error_text();
             break;
         case mqtt::Event::acknowledged:
-        case mqtt::Event::dropped: ++finished[event.packet_id]; break;
+        case mqtt::Event::dropped:
+            ++finished[event.packet_id];
+            reasons[event.packet_id] = event.reason;
+            break;
         default: break;
         }
+        codes[event.kind] = event.reason_codes.text();
+        blocks[event.kind] = event.properties.block().text();
         ++counts[event.kind];
         last[event.kind] = event;
         return event;
@@ -84,15 +151,53 @@ template <class Port> struct Device {
         REQUIRE(until(mqtt::Event::disconnected));
         CHECK(ended.back() == mqtt::Error::ok);
     }
+    // Waits for the next message, and takes it from `messages`.
+    auto next() {
+        REQUIRE(until([&] { return !messages.empty(); }));
+        const Received first = messages.front();
+        messages.erase(messages.begin());
+        return first;
+    }
+    // Publishes, and waits for the answer; its reason code.
+    mqtt::ReasonCode publish(std::string_view topic, std::string_view text, mqtt::QoS qos,
+                             mqtt::Retain retain = mqtt::Retain::no, mqtt::Properties properties = {}) {
+        const mqtt::Result result = client.publish(topic, text, qos, retain, properties);
+        REQUIRE(result.ok());
+        if (qos == mqtt::QoS::at_most_once) return mqtt::ReasonCode::success;
+        REQUIRE(until([&] { return finished[result.packet_id] != 0; }));
+        finished.clear();
+        return reasons[result.packet_id];
+    }
+    // With a user name as the broker wants it; empty: none.
+    void log_in(const std::string& user_name) {
+        if (user_name.empty()) return;
+        user = user_name;
+        options.user_name = user;
+        options.password = "any";
+    }
+    // The network fails under the client.
+    void cut() {
+        ::shutdown(port.fd(), SHUT_RDWR);
+        REQUIRE(until(mqtt::Event::disconnected));
+    }
+    // Of the last event of this kind.
+    mqtt::Properties properties(mqtt::Event::Kind kind) { return view(blocks[kind]); }
+    static mqtt::Properties view(const std::string& block) {
+        const mqtt::Bytes bytes = block;
+        return {bytes.data(), bytes.size()};
+    }
     bool session_present() { return last[mqtt::Event::connected].session_present; }
 
     struct Received {
         std::string topic, payload;
         mqtt::QoS qos;
         bool retain;
+        std::string block;   // its properties, as they came
+        mqtt::Properties properties() const { return view(block); }
     };
-    std::string name;
-    std::vector<uint8_t> rx, tx;
+    std::string name, user;
+    uint8_t assigned_id[64];
+    std::vector<uint8_t> rx, tx, received_aliases, sent_aliases;
     Port port;
     mqtt::ConnectOptions options;
     mqtt::Client<Port> client;
@@ -100,9 +205,11 @@ template <class Port> struct Device {
     std::vector<Received> messages;
     std::vector<mqtt::Error> ended;
     std::map<uint16_t, int> finished;
+    std::map<uint16_t, mqtt::ReasonCode> reasons;   // of acknowledged packet ids
     std::set<uint16_t> unreleased;     // QoS 2 ids that were delivered
     std::map<int, int> counts;
-    std::map<int, mqtt::Event> last;   // its views are void
+    std::map<int, mqtt::Event> last;                // by kind; their views are void, so ...
+    std::map<int, std::string> codes, blocks;       // ... reason codes and properties
 };
 
 }  // namespace test

@@ -4,8 +4,12 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,13 +29,20 @@
 namespace test {
 
 // Waits until `condition()` holds; false: it did not within a time that is generous on a busy machine.
-template <class Condition> bool eventually(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds(60)) {
+template <class Condition>
+bool eventually(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds(60)) {
     const auto end = std::chrono::steady_clock::now() + limit;
     while (!condition()) {
         if (std::chrono::steady_clock::now() > end) return false;
         std::this_thread::yield();
     }
     return true;
+}
+
+// For a condition that takes long to hold, so that others have the processor: `condition || pause()`.
+inline bool pause() {
+    ::poll(nullptr, 0, 5);
+    return false;
 }
 
 class TemporaryFolder {
@@ -57,19 +68,40 @@ public:
 };
 
 // A TCP port of 127.0.0.1 that was free a moment ago. For servers that cannot choose one themselves.
-inline uint16_t free_port() {
+inline uint16_t free_port(int* reserved = nullptr) {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int yes = reserved != nullptr;
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
     void* const raw = &address;
-    if (fd < 0 || ::bind(fd, static_cast<sockaddr*>(raw), size) != 0 ||
+    if (fd < 0 || ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+        ::bind(fd, static_cast<sockaddr*>(raw), size) != 0 ||
         ::getsockname(fd, static_cast<sockaddr*>(raw), &size) != 0)
         throw std::runtime_error("no free port");
-    ::close(fd);
+    if (reserved != nullptr)
+        *reserved = fd;
+    else
+        ::close(fd);
     return ntohs(address.sin_port);
 }
+
+// One that stays ours, for servers that take long to say that somebody else was faster: bound with SO_REUSEADDR and
+// not listened on, it is given to nobody else (Linux), but a server that sets SO_REUSEADDR, as all do, can have it.
+class ReservedPort {
+public:
+    ReservedPort() = default;
+    ReservedPort(const ReservedPort&) = delete;
+    ReservedPort& operator=(const ReservedPort&) = delete;
+    ~ReservedPort() { ::close(fd_); }
+    operator uint16_t() const { return number_; }
+    std::string text() const { return std::to_string(number_); }
+
+private:
+    int fd_ = -1;
+    const uint16_t number_ = free_port(&fd_);
+};
 
 inline bool accepts(uint16_t port) {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -98,16 +130,21 @@ inline std::string find_program(const std::string& name) {
 
 class Process {
 public:
-    // Output goes to `log` if given, else nowhere.
-    void start(const std::vector<std::string>& command, const std::string& log = "/dev/null") {
+    // Output goes to `log` if given, else nowhere. `environment`: NAME=VALUE, besides ours.
+    void start(const std::vector<std::string>& command, const std::string& log = "/dev/null",
+               const std::vector<std::string>& environment = {}) {
         stop();
         pid_ = ::fork();
         if (pid_ < 0) throw std::runtime_error("fork");
         if (pid_ > 0) return;
+#ifdef __linux__
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);   // a test (its main thread) that crashes leaves nothing behind
+#endif
         const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
         ::dup2(::open("/dev/null", O_RDONLY), 0);
         ::dup2(out, 1);
         ::dup2(out, 2);
+        for (const std::string& variable : environment) ::putenv(const_cast<char*>(variable.c_str()));
         std::vector<char*> arguments;
         for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
         arguments.push_back(nullptr);
@@ -118,13 +155,16 @@ public:
         if (pid_ > 0) ::kill(pid_, number);
     }
     bool running() const { return pid_ > 0; }
-    // Ends it and waits until it has ended; the exit status, or -1.
+    // Ends it and waits until it has ended, if need be by SIGKILL; the exit status, or -1.
     int stop(int number = SIGTERM) {
         if (pid_ <= 0) return -1;
         ::kill(pid_, SIGCONT);
         ::kill(pid_, number);
         int status = 0;
-        while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {}
+        if (!eventually([&] { return ::waitpid(pid_, &status, WNOHANG) != 0 || pause(); })) {
+            ::kill(pid_, SIGKILL);
+            while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {}
+        }
         pid_ = -1;
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     }

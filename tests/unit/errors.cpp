@@ -2,7 +2,7 @@
 
 #include "mqtt.hpp"
 
-#include "../support/bytes.hpp"
+#include "../support/bytes5.hpp"
 
 #include <doctest/doctest.h>
 
@@ -29,7 +29,9 @@ static_assert(mqtt::first_byte_of(mqtt::PacketType::pubrel) == 0x62);
 static_assert(mqtt::first_byte_of(mqtt::PacketType::subscribe) == 0x82);
 static_assert(mqtt::first_byte_of(mqtt::PacketType::unsubscribe) == 0xA2);
 static_assert(mqtt::first_byte_of(mqtt::PacketType::disconnect) == 0xE0);
-static_assert(mqtt::Connect::valid_flags(0xEE) && !mqtt::Connect::valid_flags(0x01));
+static_assert(mqtt::Connect::valid_flags(0xEE, false) && !mqtt::Connect::valid_flags(0x01, false));
+static_assert(mqtt::Connect::valid_flags(0x40, true) && !mqtt::Connect::valid_flags(0x40, false));   // password alone
+static_assert(mqtt::first_byte_of(mqtt::PacketType::auth) == 0xF0);
 static_assert(mqtt::granted(2) && !mqtt::granted(0x80));
 static_assert(Bytes().empty() && Bytes().data() == nullptr && Bytes().begin() == Bytes().end());
 
@@ -38,10 +40,12 @@ static_assert(Bytes(constant).size() == 3 && Bytes(constant)[2] == 3 && !Bytes(c
 static_assert(Bytes(constant, 2).size() == 2 && Bytes(constant).end() - Bytes(constant).begin() == 3);
 
 // The types of values are as small as what they hold, and copied as bytes.
+static_assert(static_cast<int>(mqtt::Version::v3_1_1) == 4 && static_cast<int>(mqtt::Version::v5) == 5);
 static_assert(sizeof(Error) == 1 && sizeof(Fault) == 1 && sizeof(mqtt::QoS) == 1 && sizeof(mqtt::ReasonCode) == 1 &&
-              sizeof(mqtt::PacketType) == 1 && sizeof(mqtt::Retain) == 1);
+              sizeof(mqtt::PacketType) == 1 && sizeof(mqtt::Retain) == 1 && sizeof(mqtt::Version) == 1 &&
+              sizeof(mqtt::RetainHandling) == 1);
 static_assert(sizeof(Bytes) == sizeof(void*) + sizeof(size_t) && sizeof(Buffer) == sizeof(Bytes));
-static_assert(sizeof(mqtt::Result) == 4 && sizeof(mqtt::FixedHeader) == 8 && sizeof(mqtt::Ack) == 4);
+static_assert(sizeof(mqtt::Result) == 4 && sizeof(mqtt::FixedHeader) == 8);
 static_assert(std::is_trivially_copyable_v<Bytes> && std::is_trivially_copyable_v<Buffer> &&
               std::is_trivially_copyable_v<mqtt::Result> && std::is_trivially_copyable_v<mqtt::Message> &&
               std::is_trivially_copyable_v<mqtt::Event> && std::is_trivially_copyable_v<mqtt::Publish> &&
@@ -81,15 +85,26 @@ TEST_CASE("each error has a text of its own, and one who is at fault") {
         {Error::invalid_filter,           Fault::caller,  "invalid filter"},
         {Error::invalid_string,           Fault::caller,  "invalid string"},
         {Error::unknown_packet_id,        Fault::caller,  "unknown packet id"},
+        {Error::invalid_properties,       Fault::caller,  "invalid properties"},
+        {Error::qos_not_supported,        Fault::caller,  "QoS not supported"},
+        {Error::retain_not_supported,     Fault::caller,  "retain not supported"},
+        {Error::wildcard_subscriptions_not_supported,   Fault::caller, "wildcard subscriptions not supported"},
+        {Error::subscription_identifiers_not_supported, Fault::caller, "subscription identifiers not supported"},
+        {Error::shared_subscriptions_not_supported,     Fault::caller, "shared subscriptions not supported"},
         {Error::malformed_packet,         Fault::server,  "malformed packet"},
         {Error::protocol_error,           Fault::server,  "protocol error"},
         {Error::oversize_packet,          Fault::server,  "oversize packet"},
         {Error::receive_maximum_exceeded, Fault::server,  "receive maximum exceeded"},
         {Error::connection_refused,       Fault::server,  "connection refused"},
+        {Error::session_lost,             Fault::server,  "session lost"},
+        {Error::topic_alias_invalid,      Fault::server,  "topic alias invalid"},
+        {Error::session_unknown,          Fault::server,  "session unknown"},
+        {Error::server_disconnected,      Fault::server,  "server disconnected"},
         {Error::connect_failed,           Fault::network, "connect failed"},
         {Error::connect_timeout,          Fault::network, "connect timeout"},
         {Error::connection_lost,          Fault::network, "connection lost"},
         {Error::response_timeout,         Fault::network, "response timeout"},
+        {Error::message_expired,          Fault::network, "message expired"},
     };
     std::set<std::string_view> texts;
     int number = 0;
@@ -167,7 +182,25 @@ TEST_CASE("numbers are loaded and stored with the higher byte first, at any addr
     CHECK(exact.data()[1] == 0xDC);
 }
 
-TEST_CASE("the example in mqtt.hpp, section 8") {
+TEST_CASE("numbers of four bytes are loaded and stored with the highest byte first, at any address") {
+    for (size_t at = 0; at < 4; ++at) {
+        uint8_t bytes[8] = {0xEE, 0xEE, 0xEE, 0xEE, 0xEE, 0xEE, 0xEE, 0xEE};
+        mqtt::store_u32(bytes + at, 0x12345678);
+        CHECK(bytes[at] == 0x12);
+        CHECK(bytes[at + 1] == 0x34);
+        CHECK(bytes[at + 2] == 0x56);
+        CHECK(bytes[at + 3] == 0x78);
+        CHECK(bytes[at + 4] == 0xEE);
+        CHECK(mqtt::load_u32(bytes + at) == 0x12345678);
+    }
+    const wire::Exact exact(wire::Octets{0xFE, 0xDC, 0xBA, 0x98});
+    CHECK(mqtt::load_u32(exact.data()) == 0xFEDCBA98);
+    mqtt::store_u32(exact.data(), 0xFFFFFFFF);
+    CHECK(exact.data()[0] == 0xFF);
+    CHECK(mqtt::load_u32(exact.data()) == 0xFFFFFFFF);
+}
+
+TEST_CASE("the example in mqtt.hpp, section 9") {
     uint8_t buffer[64];
     const mqtt::Encoded out = mqtt::encode(mqtt::Ack{mqtt::PacketType::puback, 10}, buffer);
     CHECK(out.error == Error::ok);
@@ -175,6 +208,78 @@ TEST_CASE("the example in mqtt.hpp, section 8") {
     mqtt::Ack ack;
     CHECK(mqtt::decode({buffer, out.size}, ack) == Error::ok);
     CHECK(ack.packet_id == 10);
+    if constexpr (mqtt::has_v5) {
+        ack = mqtt::Ack();
+        CHECK(mqtt::decode({buffer, out.size}, ack, mqtt::Version::v5) == Error::ok);
+        CHECK(ack.packet_id == 10);
+    }
+}
+
+TEST_CASE("MQTT 5 each reason code has its value, and a text of its own") {
+    using mqtt::ReasonCode;
+    static const struct {
+        ReasonCode reason;
+        uint8_t value;
+    } rows[] = {
+        {ReasonCode::success, 0x00},
+        {ReasonCode::granted_qos_1, 0x01},
+        {ReasonCode::granted_qos_2, 0x02},
+        {ReasonCode::disconnect_with_will_message, 0x04},
+        {ReasonCode::no_matching_subscribers, 0x10},
+        {ReasonCode::no_subscription_existed, 0x11},
+        {ReasonCode::continue_authentication, 0x18},
+        {ReasonCode::re_authenticate, 0x19},
+        {ReasonCode::unspecified_error, 0x80},
+        {ReasonCode::malformed_packet, 0x81},
+        {ReasonCode::protocol_error, 0x82},
+        {ReasonCode::implementation_specific_error, 0x83},
+        {ReasonCode::unsupported_protocol_version, 0x84},
+        {ReasonCode::client_identifier_not_valid, 0x85},
+        {ReasonCode::bad_user_name_or_password, 0x86},
+        {ReasonCode::not_authorized, 0x87},
+        {ReasonCode::server_unavailable, 0x88},
+        {ReasonCode::server_busy, 0x89},
+        {ReasonCode::banned, 0x8A},
+        {ReasonCode::server_shutting_down, 0x8B},
+        {ReasonCode::bad_authentication_method, 0x8C},
+        {ReasonCode::keep_alive_timeout, 0x8D},
+        {ReasonCode::session_taken_over, 0x8E},
+        {ReasonCode::topic_filter_invalid, 0x8F},
+        {ReasonCode::topic_name_invalid, 0x90},
+        {ReasonCode::packet_identifier_in_use, 0x91},
+        {ReasonCode::packet_identifier_not_found, 0x92},
+        {ReasonCode::receive_maximum_exceeded, 0x93},
+        {ReasonCode::topic_alias_invalid, 0x94},
+        {ReasonCode::packet_too_large, 0x95},
+        {ReasonCode::message_rate_too_high, 0x96},
+        {ReasonCode::quota_exceeded, 0x97},
+        {ReasonCode::administrative_action, 0x98},
+        {ReasonCode::payload_format_invalid, 0x99},
+        {ReasonCode::retain_not_supported, 0x9A},
+        {ReasonCode::qos_not_supported, 0x9B},
+        {ReasonCode::use_another_server, 0x9C},
+        {ReasonCode::server_moved, 0x9D},
+        {ReasonCode::shared_subscriptions_not_supported, 0x9E},
+        {ReasonCode::connection_rate_exceeded, 0x9F},
+        {ReasonCode::maximum_connect_time, 0xA0},
+        {ReasonCode::subscription_identifiers_not_supported, 0xA1},
+        {ReasonCode::wildcard_subscriptions_not_supported, 0xA2},
+    };
+    CHECK(sizeof rows / sizeof *rows == 43);
+    for (const auto& row : rows) CHECK(static_cast<int>(row.reason) == row.value);
+
+    std::set<std::string_view> texts;
+    for (int value = 0; value < 256; ++value) {
+        CAPTURE(value);
+        std::string_view expected = "?";
+        for (const wire::ReasonRow& row : wire::reason_table)
+            if (row.code == value) expected = row.name;
+        const ReasonCode reason = static_cast<ReasonCode>(value);
+        CHECK(mqtt::to_string(reason) == expected);
+        CHECK(mqtt::granted(static_cast<uint8_t>(value)) == (value < 128));
+        texts.insert(mqtt::to_string(reason));
+    }
+    CHECK(texts.size() == 43 + 1);
 }
 
 TEST_CASE("a message is complete when its last piece has come") {

@@ -4,6 +4,7 @@
 #include "mqtt.hpp"
 
 #include "../support/bytes.hpp"
+#include "../support/bytes5.hpp"
 
 #include <doctest/doctest.h>
 
@@ -253,6 +254,7 @@ TEST_CASE("random texts of up to 64 bytes, with and without an accident in them,
         if (mqtt::valid_text(text) != wire::is_text(text)) problem = "valid_text";
         if (mqtt::valid_topic(text) != wire::is_topic(text)) problem = "valid_topic";
         if (mqtt::valid_filter(text) != wire::is_filter(text)) problem = "valid_filter";
+        if (mqtt::valid_filter(text, true) != wire::is_filter5(text)) problem = "valid_filter of MQTT 5";
         if (!problem.empty()) problem += " of " + wire::hex(text) + ", seed " + std::to_string(seed + run);
         texts += wire::is_text(text);
         topics += wire::is_topic(text);
@@ -327,6 +329,80 @@ TEST_CASE("[MQTT-4.7.1-2] [MQTT-4.7.1-3] all filters of up to 6 of the character
         }
     }
     CHECK(wrong == 0);
+}
+
+TEST_CASE("MQTT 5 [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1] filters that are not shared are judged as in 3.1.1") {
+    Exact block(6);
+    size_t wrong = 0;
+    for (size_t size = 0; size <= 6; ++size) {
+        for (size_t number = 0; number < size_t{1} << (2 * size); ++number) {
+            for (size_t i = 0; i < size; ++i) block.data()[6 - size + i] = static_cast<uint8_t>("a/+#"[number >> (2 * i) & 3]);
+            const std::string_view filter = block.text().substr(6 - size);
+            if (mqtt::valid_filter(filter, true) != wire::is_filter(filter)) ++wrong;
+            if (mqtt::is_shared(filter)) ++wrong;
+        }
+    }
+    CHECK(wrong == 0);
+    CHECK(mqtt::valid_filter(std::string(65535, 'x'), true));
+    CHECK(!mqtt::valid_filter(std::string(65536, 'x'), true));
+    CHECK(!mqtt::valid_filter("\xC3", true));
+    CHECK(!mqtt::valid_filter(std::string_view("a\0", 2), true));
+}
+
+TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] a shared subscription is $share, a name that is not empty and has no wildcard, "
+          "and a filter") {
+    const std::string_view good[] = {
+        "$share/consumer1/sport/tennis/+", "$share/consumer2//finance", "$share/consumer1//finance",   // section 4.8.2
+        "$share/a/b", "$share/a/#", "$share/a/+", "$share/a/+/#", "$share/a//", "$share/a//#", "$share/ / ", "$share/$/$",
+        "$share/a/$share/b/c", "$share/a/$SYS/#", "$share/\xC3\xA4/\xE2\x82\xAC"};
+    for (const std::string_view filter : good) {
+        INFO(wire::hex(filter));
+        CHECK(mqtt::is_shared(filter));
+        CHECK(mqtt::valid_filter(filter, true));
+        CHECK(mqtt::valid_filter(filter));
+    }
+    const std::string_view wrong[] = {   // in MQTT 5; in 3.1.1 there is nothing special about them
+        "$share/", "$share//", "$share///", "$share//a", "$share//a/b", "$share/a", "$share/a/", "$share/+/a", "$share/#",
+        "$share/+", "$share/+/+", "$share/+/#"};
+    for (const std::string_view filter : wrong) {
+        INFO(wire::hex(filter));
+        CHECK(mqtt::is_shared(filter));
+        CHECK(!mqtt::valid_filter(filter, true));
+        CHECK(mqtt::valid_filter(filter));
+    }
+    const std::string_view neither[] = {"$share/#/a", "$share/a+/b", "$share/a#/b", "$share/a/b#", "$share/a/#/b", "$share/a/+b",
+                                        "$share/\xFF/a", "$share/a/\xFF"};
+    for (const std::string_view filter : neither) {
+        INFO(wire::hex(filter));
+        CHECK(!mqtt::valid_filter(filter, true));
+        CHECK(!mqtt::valid_filter(filter));
+    }
+    const std::string_view not_shared[] = {"", "$", "$share", "$shar/", "$shared/a", "$Share/a/b", "$share\\a/b", "/$share/a/b",
+                                           "a/$share//b", "share/a/b", "$sharex//b", "$share+"};
+    for (const std::string_view filter : not_shared) {
+        INFO(wire::hex(filter));
+        CHECK(!mqtt::is_shared(filter));
+        CHECK(mqtt::valid_filter(filter, true) == mqtt::valid_filter(filter));
+    }
+}
+
+TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] $share/ and all endings of up to 6 of the characters a / + # are judged as level "
+          "by level") {
+    size_t wrong = 0, good = 0;
+    for (size_t size = 0; size <= 6; ++size) {
+        for (size_t number = 0; number < size_t{1} << (2 * size); ++number) {
+            Exact block(7 + size);
+            memcpy(block.data(), "$share/", 7);
+            for (size_t i = 0; i < size; ++i) block.data()[7 + i] = static_cast<uint8_t>("a/+#"[number >> (2 * i) & 3]);
+            const bool expected = wire::is_filter5(block.text());
+            if (mqtt::valid_filter(block.text(), true) != expected) ++wrong;
+            if (expected) ++good;
+        }
+    }
+    CHECK(wrong == 0);
+    CHECK(good > 100);
+    CHECK(mqtt::valid_filter("$share/a/" + std::string(65526, 'x'), true));
+    CHECK(!mqtt::valid_filter("$share/a/" + std::string(65527, 'x'), true));
 }
 
 TEST_CASE("[MQTT-4.7.3-3] topics and filters have at most 65535 bytes") {
@@ -475,6 +551,42 @@ TEST_CASE("[MQTT-4.7.2-1] [MQTT-4.7.3-4] which filter matches which topic") {
         CHECK(mqtt::matches(filter.text(), topic.text()) == row.match);
         CHECK(wire::is_match(row.filter, row.topic) == row.match);
     }
+}
+
+TEST_CASE("MQTT 5 a shared subscription gets what matches the filter in it") {
+    static const struct {
+        std::string_view filter, topic;
+        bool match;
+    } rows[] = {
+        {"$share/g/a", "a", true},
+        {"$share/g/a", "b", false},
+        {"$share/g/a", "g/a", false},
+        {"$share/g/a", "$share/g/a", false},
+        {"$share/g/a/b", "a/b", true},
+        {"$share/g/a/b", "b", false},
+        {"$share/g/+", "a", true},
+        {"$share/g/+", "g", true},
+        {"$share/g/+/b", "a/b", true},
+        {"$share/g/#", "a/b/c", true},
+        {"$share/g/#", "$SYS/a", false},       // wildcards and a leading '$', here, too
+        {"$share/g/+/a", "$SYS/a", false},
+        {"$share/g/$SYS/#", "$SYS/a", true},
+        {"$share/g//a", "/a", true},
+        {"$share/g//a", "a", false},
+        {"$share/g/a/#", "a", true},
+        {"$share/consumer1//finance", "/finance", true},
+        {"$shared/g/a", "a", false},
+        {"$shared/g/a", "$shared/g/a", true},
+        {"$share", "$share", true},
+    };
+    for (const auto& row : rows) {
+        INFO("filter ", std::string(row.filter), ", topic ", std::string(row.topic));
+        CHECK(mqtt::valid_filter(row.filter, true));
+        const Exact filter(mqtt::Bytes(row.filter).data(), row.filter.size());
+        const Exact topic(mqtt::Bytes(row.topic).data(), row.topic.size());
+        CHECK(mqtt::matches(filter.text(), topic.text()) == row.match);
+    }
+    static_assert(mqtt::matches("$share/g/a/+", "a/b") && !mqtt::matches("$share/g/a/+", "g/a/b"));
 }
 
 TEST_CASE("[MQTT-4.7.2-1] random filters and topics match as level by level") {
