@@ -183,7 +183,7 @@ private:
 
 // ---------------------------------------------------------------------------------------- 3 protocol constants
 
-// Values are those on the wire (section 3.1.2.2). The last one is for ConnectOptions only.
+// Values are those on the wire (section 3.1.2.2). The first one is for ConnectOptions only.
 enum class Version : uint8_t {
     v5_or_v3_1_1 = 0,   // 5, or 3.1.1 if the server does not know 5
     v3_1_1 = 4,
@@ -262,13 +262,13 @@ enum class Error : uint8_t {
     ok,
     // Not now: nothing was changed; the same call can succeed later.
     no_space,                   // `tx` (for the codec: the output) has no room
-    receive_maximum_reached,    // as many QoS 1 and 2 messages are unanswered as `in_flight_maximum` allows
+    receive_maximum_reached,    // as many QoS 1 and 2 messages are unanswered as `in_flight_maximum` (or the server) lets
     publish_in_progress,        // a message begun with `begin_publish` is not finished
     not_connected,              // this call needs a connection, and there is none
     // The caller: nothing was changed; the same call fails again.
     not_started,                // `connect()` was not called, or `disconnect()` ended it
     already_started,            // `connect()` while it is still in force
-    buffer_too_small,           // `rx` cannot hold the CONNECT packet, or `tx` not even its reserve
+    buffer_too_small,           // `rx` cannot hold the CONNECT packet, or `tx` not even its reserve; see `Buffers`
     packet_too_large,           // can never fit into `tx`, or is beyond what the protocol allows
     invalid_argument,           // QoS 3, an empty list, a password without a user name, a payload beyond its size ...
     invalid_client_id,          // empty with a session to be kept [MQTT-3.1.3-7]
@@ -286,7 +286,7 @@ enum class Error : uint8_t {
     // The server, by what it sent: the connection is closed.
     malformed_packet,           // its bytes are against the specification
     protocol_error,             // a well-formed packet that must not come now, or not for this packet id
-    oversize_packet,            // a packet other than PUBLISH that is larger than `rx`
+    oversize_packet,            // a packet other than PUBLISH that is larger than `rx`; any above maximum_packet_size
     receive_maximum_exceeded,   // more QoS 2 messages open at once than `Buffers::receive_maximum`
     connection_refused,         // CONNACK says no; `Event::reason` says why
     session_lost,               // in Event::dropped: it no longer has the session [MQTT-3.1.2-6]
@@ -303,7 +303,7 @@ enum class Error : uint8_t {
     message_expired             // in Event::dropped: it waited for longer than its Message Expiry Interval
 };
 
-enum class Fault : uint8_t { none, not_now, caller, server, network };
+enum class Fault : uint8_t { none, not_now, caller, server, network };   // in Event::dropped, what `error` says counts
 
 constexpr Fault fault(Error error) {
     return error == Error::ok                  ? Fault::none
@@ -365,7 +365,7 @@ struct [[nodiscard]] Result {
 
 // MQTT 5, section 2.2.2: what most packets can carry beside their fields. What the client sets by itself, and refuses
 // from you: session_expiry_interval, receive_maximum, maximum_packet_size and topic_alias_maximum in CONNECT (there are
-// members for them), topic_alias.
+// members for them), topic_alias; and what is the server's: subscription_identifier in PUBLISH, server_reference.
 //
 //     mqtt::PropertyBuffer<64> properties;                                  // at least as long as you need it
 //     properties.add(mqtt::prop::content_type, "text/plain").add(mqtt::prop::user_property, {"unit", "degrees"});
@@ -471,7 +471,8 @@ template <size_t N> class PropertyBuffer;
 
 #if MQTT_ENABLE_V5
 // A view of encoded properties, without the length in front of them. Those of a received packet are valid, and live as
-// long as what else the packet points to; those that you pass are checked by the call that gets them.
+// long as what else the packet points to; those that you pass are checked by the call that gets them. Give the buffer
+// of what you keep (as in ConnectOptions) a name: a view of a temporary one points to nothing.
 class Properties {
 public:
     constexpr Properties() = default;
@@ -488,6 +489,12 @@ public:
         typename prop::Key<format>::Type value{};
         if (rest.next(key, value)) return value;
         return {};
+    }
+    template <Format format> bool has(prop::Key<format> key) const { return has(key.id); }
+    bool has(uint8_t id) const {
+        Properties rest = *this;
+        Property property;
+        return rest.next(id, property);
     }
     // Takes properties off the list, up to and with the next one of this kind; false: there is none.
     template <Format format> bool next(prop::Key<format> key, typename prop::Key<format>::Type& value) {
@@ -560,6 +567,7 @@ public:
     template <Format format> constexpr Optional<typename prop::Key<format>::Type> get(prop::Key<format>) const {
         return {};
     }
+    template <Format format> constexpr bool has(prop::Key<format>) const { return false; }
     template <Format format> constexpr bool next(prop::Key<format>, typename prop::Key<format>::Type&) {
         return false;
     }
@@ -616,9 +624,10 @@ private:
 
 // The client's memory. It must outlive the client; what lies in it is the client's.
 struct Buffers {
-    // Received bytes, and CONNECT while it is sent. At least the CONNECT packet (14 bytes + client id, and 2 + length
-    // of each of will topic, will message, user name, password) and the longest packet other than PUBLISH that is
-    // expected. A PUBLISH that is larger comes in pieces; one whose topic alone is larger is told as `skipped`.
+    // Received bytes, and CONNECT while it is sent. At least the CONNECT packet (see connect_size()) and the longest
+    // packet other than PUBLISH that is expected: in MQTT 5, answers can have reason strings and user properties,
+    // unless request_problem_information is 0 in ConnectOptions::properties. A PUBLISH that is larger comes in pieces;
+    // one whose topic (and properties) alone are larger is told as `skipped`.
     Buffer rx;
     // The outbox: unsent packets, and QoS 1 and 2 messages until they are answered. Of its bytes, 3 for each of
     // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside (and up to 6 are lost
@@ -635,15 +644,18 @@ struct Buffers {
     uint16_t receive_maximum = 20;
 
     // MQTT 5 only; none by default. How many topic aliases the server may use, and memory for their topics: 4 bytes for
-    // each, and what the topics need. Messages on a topic that found no room come as `skipped`; and when
-    // a message is skipped because it does not fit into rx, those by alias, until the server tells the topic again.
+    // each, and what the topics need. Messages on a topic that found no room come as `skipped`. What was
+    // skipped because it does not fit into rx may have set an alias: the next message that needs it ends the connection
+    // (buffer_too_small), and comes again with its topic.
     uint16_t topic_alias_maximum = 0;
     Buffer received_aliases{};
     // With memory here, QoS 0 messages use topic aliases as far as the server allows: a topic (and 4 bytes) is
-    // remembered when it is first sent, and after that left out. When it is full, the remembering begins anew.
+    // remembered when it is first sent, and after that left out. When it is full, the remembering begins anew. Messages
+    // with an alias that have not been sent when the connection ends are gone.
     Buffer sent_aliases{};
-    // Takes the client identifier that a server assigns, if ConnectOptions::client_id is empty, for all further
-    // connections.
+    // Takes the client identifier that a server assigns, if ConnectOptions::client_id is empty, for the further
+    // connections of this connect(), and of later ones as long as the session lives. `rx` must hold a CONNECT with all
+    // of it; a longer identifier ends the connection (buffer_too_small).
     Buffer client_id{};
 };
 
@@ -661,7 +673,8 @@ struct Will {
 struct ConnectOptions {
     std::string_view host;              // as the port understands it: a name, an address
     uint16_t port = 1883;
-    // v5_or_v3_1_1: a server that refuses version 5, or closes instead of answering, is asked for 3.1.1 at once. What
+    // v5_or_v3_1_1: a server that refuses version 5, or closes instead of answering, is asked for 3.1.1 at once (after
+    // a refusal, at each later connection). What
     // 3.1.1 does not have (properties, subscription options ...) is then left out, also of messages that are waiting.
     Version version = Version::v3_1_1;
     std::string_view client_id;         // may be empty with clean_session [MQTT-3.1.3-7], or with Buffers::client_id
@@ -674,7 +687,8 @@ struct ConnectOptions {
     // (Error::session_unknown), and the next one begins a new one [5: MQTT-3.2.2-4]. true: it is taken up, as in 3.1.1,
     // with the messages that wait there; this says that nothing of ours was unfinished, or that it may be lost.
     bool adopt_session = false;
-    uint16_t keep_alive = 60;           // seconds without traffic before a ping; 0: none, a dead link goes unnoticed
+    uint16_t keep_alive = 60;           // seconds without traffic before a ping; 0: none, a dead link goes unnoticed.
+                                        // MQTT 5: the server may want another
     Will will;
     std::string_view user_name;         // none if it has no data(); "" is an empty user name
     Bytes password;                     // none if it has no data(); in 3.1.1 needs a user name [MQTT-3.1.2-22]
@@ -689,6 +703,7 @@ struct ConnectOptions {
     // QoS 1 and 2 messages sent and unanswered: publish() refuses further ones with receive_maximum_reached, and those
     // that were queued without a connection wait. mosquitto disconnects a client that has more than 20 of QoS 2, unless
     // its max_inflight_messages says otherwise.
+    // MQTT 5: the server's Receive Maximum, if that is less.
     uint16_t in_flight_maximum = 20;
 
     uint32_t connect_timeout_ms = 30000;   // from opening the connection to CONNACK
@@ -701,9 +716,10 @@ struct ConnectOptions {
     uint32_t stable_ms = 30000;
 };
 
-// The formulas of `Buffers` as constants. Bytes of the CONNECT packet, which `rx` must hold; at most.
-constexpr size_t connect_size(const ConnectOptions& options) {
-    size_t size = 5 + 10 + 2 + options.client_id.size();
+// The formulas of `Buffers` as constants. Bytes of the CONNECT packet, which `rx` must hold; at most. `assigned`: size
+// of Buffers::client_id, if client_id is empty.
+constexpr size_t connect_size(const ConnectOptions& options, size_t assigned = 0) {
+    size_t size = 5 + 10 + 2 + options.client_id.size() + assigned;
     if (options.version != Version::v3_1_1) size += 4 + 16 + options.properties.block().size();
     if (!options.will.topic.empty()) size += 4 + options.will.topic.size() + options.will.message.size();
     if (!options.will.topic.empty()) size += 4 + options.will.properties.block().size();
@@ -742,7 +758,7 @@ struct Event {
         connected,       // CONNACK: session_present (if not: subscribe again)
         disconnected,    // the connection, or an attempt at one, ended: error; reason if connection_refused or
                          // server_disconnected, or in MQTT 5 what we told the server.
-                         // error ok: it was `disconnect()`. Otherwise the next attempt follows by itself.
+                         // error ok: it was `disconnect()` or `abort()`. Else the next attempt follows by itself.
         received,        // PUBLISH: message (an enumerator cannot share the member's name)
         acknowledged,    // PUBACK or PUBCOMP: packet_id is done. MQTT 5: not granted(reason): the server refused it (or
                          // with packet_identifier_not_found, after pubrec, that it had finished with it already)
@@ -751,7 +767,8 @@ struct Event {
         dropped,         // packet_id will not be sent (any more), error says why: session_lost, it was sent but not
                          // answered when the server lost the session (or was asked to start a clean one), and may or
                          // may not have arrived [MQTT-3.1.2-6]. MQTT 5: message_expired, packet_too_large,
-                         // ..._not_supported: it waited, and the server does not take it. packet_id 0: a QoS 0 message
+                         // ..._not_supported: it waited (or was sent on an earlier connection, and may have arrived),
+                         // and the server does not take it. packet_id 0: a QoS 0 message
         resend_payload,  // packet_id, begun with begin_publish, must be sent again: write_payload from its first byte
         skipped,         // a message whose topic does not fit into rx (MQTT 5: and its properties; or its alias is of
                          // such a one) was acknowledged unread: message, without views; total includes properties
@@ -767,7 +784,7 @@ struct Event {
     bool session_present = false;
     uint16_t packet_id = 0;
     Bytes reason_codes;         // a view
-    Properties properties{};      // MQTT 5: of the packet that was the cause; of a message, they are in `message`
+    Properties properties{};      // MQTT 5: of the packet that was the cause; those of a message are in `message`, too
     Message message;
 };
 
@@ -1309,7 +1326,7 @@ struct Publish {
         if (p.qos != QoS::at_most_once) io.packet_id(p.packet_id);
         io.properties(p.properties, PacketType::publish, p.more);
         if (io.v5() && p.topic.empty())                            // 5: section 3.3.2.1
-            io.rule(p.properties.get(prop::topic_alias).has_value() || p.more.get(prop::topic_alias).has_value(),
+            io.rule(p.properties.has(prop::topic_alias) || p.more.has(prop::topic_alias),
                     Error::invalid_topic);
         io.rest(p.payload);
     }
@@ -1410,8 +1427,7 @@ public:
         return true;
     }
 
-private:
-    friend struct Subscribe;
+    // The same for arrays only: what is not decoded needs no Reader.
     bool next_of_array(Subscription& subscription) {
         if (count_ == 0) return false;
         --count_;
@@ -1422,6 +1438,9 @@ private:
         }
         return true;
     }
+
+private:
+    friend struct Subscribe;
 
     const Subscription* list_ = nullptr;
     const std::string_view* filters_ = nullptr;
@@ -1727,21 +1746,27 @@ public:
         return nullptr;
     }
     uint8_t first_byte(Offset place) const { return data_[place]; }
-    // How many filters a SUBSCRIBE or UNSUBSCRIBE has.
+    // Takes the next filter of a SUBSCRIBE or UNSUBSCRIBE; `at` is 0 before the first one. False: there is no more.
+    bool next_filter(Offset place, Offset& at, std::string_view& filter) const {
+        if (at == 0) at = behind_properties(id_place(place) + 2);
+        if (at >= place + size_at(place)) return false;
+        filter = Bytes(data_ + at + 2, load_u16(data_ + at)).text();
+        at += static_cast<Offset>((type_at(place) == PacketType::subscribe ? 3 : 2) + filter.size());
+        return true;
+    }
     size_t filters(Offset place) const {
-        const Offset options = type_at(place) == PacketType::subscribe ? 1 : 0;
         size_t count = 0;
-        for (Offset p = behind_properties(id_place(place) + 2); p < place + size_at(place); ++count)
-            p += static_cast<Offset>(2 + options + load_u16(data_ + p));
+        std::string_view filter;
+        for (Offset at = 0; next_filter(place, at, filter);) ++count;
         return count;
     }
-    // All of a record that is in memory (without the payload if that comes from elsewhere), and its size on the wire.
-    Bytes record(Offset place) const { return Bytes(data_ + place, size_at(place)); }
+    // Bytes on the wire, also of a payload that comes from elsewhere.
     Offset wire_size(Offset place) const {
         Offset remaining;
         const Offset header = header_size(place, remaining);
         return header + remaining;
     }
+    bool has_property(Offset place, uint8_t id) const { return find_property(place, id) != nowhere; }
     uint16_t id_of(Offset place) const { return is_kept(place) ? id_at(place) : uint16_t{0}; }
     bool is_kept(Offset place) const { return answer_to(data_[place]) != nullptr; }
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
@@ -1825,6 +1850,7 @@ public:
         Offset growth = 0, remaining;
         for (Offset place = 0; v5 && place < at_[end]; place += size_at(place)) {
             const Offset header = header_size(place, remaining);
+            if (remaining >= max_remaining_length) return false;
             if (has_properties(place)) growth += static_cast<Offset>(2 + variable_size(remaining + 1U) - header);
         }
         if (growth > room(for_message)) return false;
@@ -1882,8 +1908,8 @@ public:
     }
     // A message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
     Offset expired(uint32_t now) {
-        const uint32_t passed = expiry_ == never ? 0 : seconds_since(aged_at_, now);
-        if (passed == 0) return nowhere;
+        if (expiry_ == never || now - aged_at_ < 1000) return nowhere;
+        const uint32_t passed = seconds_since(aged_at_, now);
         uint32_t least = never;
         for (const bool take_off : {false, true})
             for (Offset place = begin_, size; place < at_[end]; place += size) {
@@ -1908,13 +1934,15 @@ public:
             }
         expiry_ = least;
         aged_at_ += passed * 1000;
+        if (purge_) compact();   // else what has expired would be sent
+        purge_ = false;
         return nowhere;
     }
     void expire(Offset place) {
         if (mode_ == open && counts(data_[place])) --in_flight_;
         kill(place);
-        compact();   // else it would be sent
         trim();
+        purge_ = true;
     }
     // When expired() has to be asked: `ms` after `since`.
     uint32_t expiry_ms(uint32_t& since) const {
@@ -2027,9 +2055,9 @@ private:
         const bool has_id = type_at(place) != PacketType::publish || counts(data_[place]);
         return id_place(place) + (has_id ? 2 : 0);
     }
-    // The value of a property of a PUBLISH, of which it must be the last four bytes.
+    // The value of a property, of which it must be the last four bytes.
     Offset find_property(Offset place, uint8_t id) const {
-        if (!v5_ || type_at(place) != PacketType::publish) return nowhere;
+        if (!v5_ || !has_properties(place)) return nowhere;
         const Offset at = properties_at(place), behind = behind_properties(at);
         uint32_t size;
         (void)load_variable(data_ + at, 4, size);
@@ -2037,7 +2065,7 @@ private:
         Property property;
         return list.next(id, property) ? static_cast<Offset>(list.block().data() - data_ - 4) : nowhere;
     }
-    bool has_alias(Offset place) const { return find_property(place, prop::topic_alias.id) != nowhere; }
+    bool has_alias(Offset place) const { return has_property(place, prop::topic_alias.id); }
     Offset behind_properties(Offset at) const {
         if (!v5_) return at;
         uint32_t size;
@@ -2196,6 +2224,7 @@ private:
     uint32_t aged_at_ = 0;
     uint32_t expiry_ = never;      // the least that is left of one that has not been sent; never: there are none at all
     Offset last_ = 0;              // the packet appended last
+    bool purge_ = false;           // something that has expired is still among what has not been sent
     bool v5_ = false;              // the version in which all of it is written
 
 public:
@@ -2358,15 +2387,15 @@ public:
     }
     uint16_t count() const { return static_cast<uint16_t>(count_); }
 
-    // False: it has not been set. An empty topic: there was no room for it, or it has been forgotten.
+    // False: it has not been set, or it has been forgotten. An empty topic: there was no room for it.
     bool find(uint16_t alias, std::string_view& topic) const {
         for (size_t at = 0; at < used_; at += size_at(at)) {
             topic = topic_at(at);
             if (load_u16(memory_.data + at) == alias) return true;
         }
-        topic = {};
-        return forgotten_;
+        return false;
     }
+    bool forgotten() const { return forgotten_; }
     // 0: it is none.
     uint16_t find(std::string_view topic) const {
         for (size_t at = 0; at < used_; at += size_at(at))
@@ -2461,19 +2490,16 @@ public:
             if (options.version != version && !either) continue;
             const Encoded connect = encode_connect(options, version, {rx_.data, 0});
             if (connect.error != Error::no_space) return connect.error;
-            if (connect.size > rx_.size) return Error::buffer_too_small;
+            const uint32_t more = version == Version::v5 ? room_for_client_id(options) : 0;
+            const size_t longer = variable_size(connect.size + more - 2) - variable_size(connect.size - 2);
+            if (connect.size + more + longer > rx_.size) return Error::buffer_too_small;
         }
-        // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
-        uint32_t identity = 2166136261U + options.port;   // FNV-1a
-        for (const std::string_view text : {options.host, options.client_id}) {
-            for (const char c : text) identity = (identity ^ static_cast<uint8_t>(c)) * 16777619U;
-            identity = (identity ^ 0xFF) * 16777619U;   // which is not in UTF-8
-        }
+        const uint32_t identity = identity_of(options.host, options.port, options.client_id);
 #if MQTT_ENABLE_V5
-        const Error error = prepare_v5(options, identity | 1);
+        const Error error = prepare_v5(options, identity);
         if (error != Error::ok) return error;
 #endif
-        identity_ = identity | 1;
+        identity_ = identity;
         options_ = &options;
         attempts_ = 0;
         now_ = now;
@@ -2494,7 +2520,8 @@ public:
         acknowledge_seen();   // what is being handled while this is called
         const Encoded out = outbox_.append(packet, Outbox::for_disconnect);
         if (out.error != Error::ok) return out.error;
-        if (v5_ && packet.properties.get(prop::session_expiry_interval).value_or(1) == 0) session_ = 0;
+        if constexpr (has_v5)
+            if (v5_) ended_by(packet);
         enter(State::disconnecting);
         return Error::ok;
     }
@@ -2558,7 +2585,7 @@ public:
         if (!accepting()) return Error::not_started;
         if (!v5_ || !(connected() || (state_ == State::awaiting_connack && authentication_ == client)))
             return Error::not_connected;
-        if (!options_->properties.get(prop::authentication_method) || authentication_ == server)
+        if (!options_->properties.has(prop::authentication_method) || authentication_ == server)
             return Error::invalid_argument;   // [5: MQTT-4.12.0-7]
         if (!is_method(properties)) return Error::invalid_properties;
         now_ = now;
@@ -2567,7 +2594,7 @@ public:
         packet.reason = authentication_ == client ? ReasonCode::continue_authentication : ReasonCode::re_authenticate;
         packet.properties = properties;
         if (connected()) {
-            const Error error = outbox_.append(packet, Outbox::for_answer).error;
+            const Error error = outbox_.append(packet, Outbox::for_message).error;
             if (error == Error::ok) authentication_ = server;
             return error;
         }
@@ -2576,7 +2603,6 @@ public:
         if (out.error == Error::no_space && out.size > rx_.size) return Error::buffer_too_small;
         if (out.error != Error::ok) return out.error;
         authentication_ = none;
-        in_begin_ = in_end_;
         in_end_ += static_cast<size_t>(out.size);
         enter(State::connecting);
         return Error::ok;
@@ -2671,6 +2697,8 @@ public:
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
         limits_ = Limits{};
+        // A server that another one named may share its sessions, or have older ones of its own.
+        server_identity_ = identity_of(host(), port(), options_->client_id);
         referred_ = !server_reference_.empty();
         server_reference_ = {};
 #endif
@@ -2822,6 +2850,16 @@ private:
         return ours < limits_.receive_maximum ? ours : limits_.receive_maximum;   // [5: MQTT-3.3.4-7]
     }
 
+    // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
+    static uint32_t identity_of(std::string_view host, uint16_t port, std::string_view client_id) {
+        uint32_t identity = 2166136261U + port;   // FNV-1a
+        for (const std::string_view text : {host, client_id}) {
+            for (const char c : text) identity = (identity ^ static_cast<uint8_t>(c)) * 16777619U;
+            identity = (identity ^ 0xFF) * 16777619U;   // which is not in UTF-8
+        }
+        return identity | 1;
+    }
+
     void enter(State state) {
         state_ = state;
         // There is one time-out for all of connecting.
@@ -2845,6 +2883,7 @@ private:
         stopping_ = true;
         fail(Error::ok);
         error_ = Error::ok;
+        reason_ = ReasonCode::success;
     }
 
     // Reasons that will hardly be gone in a moment; also another client with our id, with which we would alternate.
@@ -3034,7 +3073,7 @@ private:
     // After CONNACK: what is left of earlier connections goes out again, up to something that has to be told as
     // dropped.
     void resume() {
-        const bool ours = session_ == identity_;
+        const bool ours = session_ != 0;
         for (Outbox::Offset place; (place = outbox_.next_to_resume()) != Outbox::nowhere;) {
             const bool again = outbox_.is_kept(place) && outbox_.was_sent(place);
             drop_error_ = again && !ours ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
@@ -3046,7 +3085,8 @@ private:
         }
         outbox_.resumed();
         resuming_ = false;
-        session_ = session_kept() ? identity_ : 0;
+        if (!session_kept()) session_ = 0;
+        else if (!ours) session_ = server_identity();
     }
     bool session_kept() const { return !options_->clean_session && limits_.session_kept; }
 
@@ -3146,7 +3186,7 @@ private:
         }
         const bool present = connack.session_present();
         if (present && starts_clean()) return reject(Error::protocol_error);   // [MQTT-3.2.2-1]
-        const bool ours = present && session_ == identity_;
+        const bool ours = present && (session_ == identity_ || session_ == server_identity());
 #if MQTT_ENABLE_V5
         const Error error = accepted(connack, ours);
         if (error != Error::ok) return reject(error);
@@ -3197,7 +3237,7 @@ private:
         message.qos = packet.qos;
         message.retain = packet.retain == Retain::yes;
         message.duplicate = packet.duplicate;
-        message.properties = packet.properties;
+        message.properties = event.properties = packet.properties;
     }
     // A message that the application cannot get is taken over in its place, so that it does not come again and again.
     void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
@@ -3274,31 +3314,34 @@ private:
         if (qos > limits_.maximum_qos) return Error::qos_not_supported;
         return retain && !limits_.retain_available ? Error::retain_not_supported : Error::ok;
     }
+    Error supported(std::string_view filter) const {
+        if (!limits_.shared_subscription_available && is_shared(filter))
+            return Error::shared_subscriptions_not_supported;
+        return !limits_.wildcard_subscription_available && filter.find_first_of("+#") != filter.npos
+                   ? Error::wildcard_subscriptions_not_supported : Error::ok;
+    }
     Error supported(const Subscribe& packet) const {
         if (!v5_ || packet.type != PacketType::subscribe) return Error::ok;
-        if (!limits_.subscription_identifier_available && packet.properties.get(prop::subscription_identifier))
+        if (!limits_.subscription_identifier_available && packet.properties.has(prop::subscription_identifier))
             return Error::subscription_identifiers_not_supported;
+        Error error = Error::ok;
         Subscription s;
-        for (Subscriptions rest = packet.filters; rest.next(s);) {
-            if (!limits_.shared_subscription_available && is_shared(s.filter))
-                return Error::shared_subscriptions_not_supported;
-            if (!limits_.wildcard_subscription_available && s.filter.find_first_of("+#") != s.filter.npos)
-                return Error::wildcard_subscriptions_not_supported;
-        }
-        return Error::ok;
+        for (Subscriptions rest = packet.filters; error == Error::ok && rest.next_of_array(s);)
+            error = supported(s.filter);
+        return error;
     }
     Error sendable(Outbox::Offset place) const {
         if (outbox_.wire_size(place) > limits_.maximum_packet_size) return Error::packet_too_large;
         const uint8_t first = outbox_.first_byte(place);
         if (first >> 4 == 3) return supported(static_cast<QoS>(first >> 1 & 3), (first & 1) != 0);
         if (first >> 4 != 8) return Error::ok;
-        const Bytes record = outbox_.record(place);
-        uint32_t remaining;
-        const size_t header = 1 + load_variable(record.data() + 1, record.size() - 1, remaining);
-        Subscribe packet;
-        (void)decode_body(first_byte_of(PacketType::subscribe), Bytes(record.data() + header, record.size() - header),
-                          packet, Version::v5);
-        return supported(packet);
+        if (!limits_.subscription_identifier_available && outbox_.has_property(place, prop::subscription_identifier.id))
+            return Error::subscription_identifiers_not_supported;
+        Error error = Error::ok;
+        std::string_view filter;
+        for (Outbox::Offset at = 0; error == Error::ok && outbox_.next_filter(place, at, filter);)
+            error = supported(filter);
+        return error;
     }
 
 #if MQTT_ENABLE_V5
@@ -3306,18 +3349,19 @@ private:
         return o.version == Version::v5 && client_id_memory_.size != 0;
     }
     bool falling_back() const { return fall_back_; }
+    uint32_t server_identity() const { return server_identity_; }
 
     Error prepare_v5(const ConnectOptions& o, uint32_t identity) {
         const bool v5 = o.version != Version::v3_1_1;
         const Properties& p = o.properties;
         if (v5 && !aliases_fit_) return Error::buffer_too_small;
-        if (v5 && (p.get(prop::session_expiry_interval) || p.get(prop::receive_maximum) ||
-                   p.get(prop::maximum_packet_size) || p.get(prop::topic_alias_maximum) ||
-                   (p.get(prop::authentication_data) && !p.get(prop::authentication_method))))
+        if (v5 && (p.has(prop::session_expiry_interval) || p.has(prop::receive_maximum) ||
+                   p.has(prop::maximum_packet_size) || p.has(prop::topic_alias_maximum) ||
+                   (p.has(prop::authentication_data) && !p.has(prop::authentication_method))))
             return Error::invalid_properties;
         if (!outbox_.set_version(v5)) return Error::no_space;
         v5_ = v5;
-        settled_ = false;
+        settled_ = refuses_v5_ = false;
         const bool unknown = error_ == Error::session_unknown && identity == identity_;
         start_clean_ = o.clean_session || o.clean_start || unknown;
         server_reference_ = {};
@@ -3341,12 +3385,15 @@ private:
         outbox_.maximum_packet_size = limits_.maximum_packet_size;
         if (state_ == State::stopped) return;
         if (fall_back_) {   // of one attempt, this was the first half
+            refuses_v5_ = error_ == Error::connection_refused;
             told_ = true;
-            settled_ = false;
+            settled_ = v5_ = false;
             reason_ = ReasonCode::success;
             last_properties_ = {};
+        } else if (!v5_ && options_->version == Version::v5_or_v3_1_1 && !(settled_ && refuses_v5_)) {
+            v5_ = outbox_.set_version(true);   // silence may have been the network's
+            settled_ = !v5_;
         }
-        if (fall_back_ || (options_->version == Version::v5_or_v3_1_1 && !settled_)) v5_ = !fall_back_;
     }
 
     static ReasonCode reason_of(Error error) {
@@ -3363,8 +3410,8 @@ private:
 
     // The successful CONNACK.
     Error accepted(const Connack& connack, bool ours) {
+        settled_ = true;
         if (!v5_) {
-            settled_ = true;
             (void)outbox_.set_version(false);   // becomes smaller
             return Error::ok;
         }
@@ -3375,7 +3422,7 @@ private:
             start_clean_ = true;
             return Error::session_unknown;
         }
-        if (p.get(prop::response_information) &&
+        if (p.has(prop::response_information) &&
             options_->properties.get(prop::request_response_information).value_or(0) == 0)
             return Error::protocol_error;   // [5: MQTT-3.1.2-28]
         const Error error = adopt(p.get(prop::assigned_client_identifier));
@@ -3394,7 +3441,6 @@ private:
         limits_.shared_subscription_available = p.get(prop::shared_subscription_available).value_or(1) != 0;
         if (limits_.maximum_packet_size < outbox_.answer_size()) return Error::protocol_error;   // it wants no answers
         outbox_.maximum_packet_size = limits_.maximum_packet_size;
-        settled_ = true;
         start_clean_ = false;
         return Error::ok;
     }
@@ -3405,9 +3451,10 @@ private:
         if (assigned->size() > client_id_memory_.size) return Error::buffer_too_small;
         memcpy(client_id_memory_.data, assigned->data(), assigned->size());
         client_id_ = Bytes(client_id_memory_.data, assigned->size()).text();
-        if (encode_connect(*options_, Version::v5, {rx_.data, 0}).size <= rx_.size) return Error::ok;
-        client_id_ = {};
-        return Error::buffer_too_small;
+        return Error::ok;
+    }
+    uint32_t room_for_client_id(const ConnectOptions& o) const {
+        return o.client_id.empty() ? static_cast<uint32_t>(client_id_memory_.size - client_id_.size()) : 0;
     }
     // The same authentication method as in CONNECT, or none [5: MQTT-4.12.0-5, -6].
     bool is_method(const Properties& properties) const {
@@ -3448,7 +3495,7 @@ private:
         const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
         if (packet.reason == ReasonCode::disconnect_with_will_message ||
-            packet.properties.get(prop::session_expiry_interval))   // only a client has these [5: MQTT-3.14.2-2]
+            packet.properties.has(prop::session_expiry_interval))   // only a client has these [5: MQTT-3.14.2-2]
             return reject(Error::protocol_error);
         reason_ = packet.reason;
         refused_v5(packet.properties);
@@ -3457,8 +3504,14 @@ private:
     }
     bool may_send(const Disconnect& packet) const {
         const bool kept = !options_->clean_session && options_->session_expiry_interval != 0;
-        return !packet.properties.get(prop::server_reference) &&
+        return !packet.properties.has(prop::server_reference) &&
                (kept || packet.properties.get(prop::session_expiry_interval).value_or(0) == 0);   // section 3.14.2.2.2
+    }
+
+    void ended_by(const Disconnect& packet) {
+        if (packet.properties.get(prop::session_expiry_interval).value_or(1) != 0) return;
+        limits_.session_kept = false;
+        if (!resuming_) session_ = 0;
     }
 
     // Section 4.12.
@@ -3469,10 +3522,10 @@ private:
         const bool starting = state_ == State::awaiting_connack;
         const bool expected = packet.reason == ReasonCode::continue_authentication ||
                               (packet.reason == ReasonCode::success && !starting);
-        if (!expected || !options_->properties.get(prop::authentication_method) ||
+        if (!expected || !options_->properties.has(prop::authentication_method) ||
             authentication_ != (starting ? none : server) ||
             !(is_method(packet.properties) || body.empty()) ||   // what is left out altogether is a success
-            (quiet() && (packet.properties.get(prop::reason_string) || packet.properties.get(prop::user_property))))
+            (quiet() && (packet.properties.has(prop::reason_string) || packet.properties.has(prop::user_property))))
             return reject(Error::protocol_error);
         settled_ = true;
         authentication_ = packet.reason == ReasonCode::success ? none : client;
@@ -3487,7 +3540,7 @@ private:
 
     // Topic aliases are ours to set, identifiers the server's [5: MQTT-3.3.4-6].
     static bool may_have(const Properties& p) {
-        return !p.get(prop::topic_alias) && !p.get(prop::subscription_identifier);
+        return !p.has(prop::topic_alias) && !p.has(prop::subscription_identifier);
     }
     // Section 3.3.2.3.3.
     Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
@@ -3518,7 +3571,7 @@ private:
         message.more = {};   // without the alias, it may fit
         return enqueue_expiring(message, false, 0);
     }
-    // Puts the topic in the place of its alias. False: the server must not use it.
+    // Puts the topic in the place of its alias. False: the server must not use it, or we have missed what it is for.
     bool resolve(Publish& packet) {
         const Optional<uint16_t> alias = packet.properties.get(prop::topic_alias);
         if (!alias) return true;
@@ -3526,8 +3579,8 @@ private:
         if (error == Error::ok) {
             if (!packet.topic.empty())
                 received_aliases_.set(*alias, packet.topic, topic_alias_maximum_);
-            else if (!received_aliases_.find(*alias, packet.topic))
-                error = Error::protocol_error;
+            else if (!received_aliases_.find(*alias, packet.topic))   // begins anew, so that nothing is lost
+                error = received_aliases_.forgotten() ? Error::buffer_too_small : Error::protocol_error;
         }
         if (error == Error::ok) return true;
         (void)reject(error);
@@ -3535,7 +3588,10 @@ private:
     }
 #else
     static bool assigns_client_id(const ConnectOptions&) { return false; }
+    static uint32_t room_for_client_id(const ConnectOptions&) { return 0; }
     static bool falling_back() { return false; }
+    uint32_t server_identity() const { return identity_; }
+    void ended_by(const Disconnect&);
     bool may_send(const Disconnect&) const;        // what is not called need not be there
     bool unasked(const Properties&) const;
     bool resolve(Publish&);
@@ -3662,8 +3718,10 @@ private:
     bool aliases_fit_;
     bool v5_ = false;                      // the version of this connection, or attempt
     bool settled_ = false;                 // the server has shown that it knows it
-    bool fall_back_ = false;               // it has shown that it does not
-    bool referred_ = false;                // this connection is to a server that another one named
+    bool fall_back_ = false;               // it seems that it does not
+    bool refuses_v5_ = false;              // it said so
+    uint32_t server_identity_ = 0;         // identity_, but for a server that another one named
+    bool referred_ = false;                // ... which is the one of this connection
     bool start_clean_ = false;             // the next CONNECT begins a new session
 #else
     static constexpr Limits limits_{};     // 3.1.1 has none
@@ -3751,7 +3809,7 @@ public:
     // MQTT 5: the reason, of which disconnect_with_will_message lets the server publish the will (3.1.1 just closes for
     // any), and properties, of which session_expiry_interval changes how long the session is kept.
     // Errors there: invalid_argument (not a reason for DISCONNECT), invalid_properties (also: a session that was to end
-    // with the connection cannot be kept), no_space.
+    // with the connection cannot be kept), packet_too_large (for the server), no_space.
     Result disconnect(ReasonCode reason = ReasonCode::success, Properties properties = {}) {
         Disconnect packet;
         packet.reason = reason;
@@ -3885,8 +3943,9 @@ public:
 
     // MQTT 5, enhanced authentication (section 4.12): the answer to Event::authentication, or, between messages of a
     // connection, the wish to authenticate anew. `properties` have the authentication_method of ConnectOptions, and
-    // data.
-    // Errors: no_space; not_connected (also when it is 3.1.1, or not our turn), not_started; invalid_argument (no
+    // data. While connecting, the answer is put behind what is in `rx`: with no_space, try again after the next poll().
+    // Errors: no_space; not_connected (also when it is 3.1.1, or not our turn), not_started; buffer_too_small (`rx`),
+    // packet_too_large; invalid_argument (no
     // method in ConnectOptions, or the server has not answered yet), invalid_properties (another method).
     Result authenticate(Properties properties) { return {engine_.authenticate(properties, port_.now_ms())}; }
 

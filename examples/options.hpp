@@ -412,6 +412,7 @@ inline void combine(Options& o) {
         c.clean_session = false;
         c.clean_start = true;
     }
+    c.adopt_session = true;   // a subscriber left nothing unfinished; of a publisher, see the README's limits
     c.properties = o.connect_properties;
     c.will.properties = o.will_properties;
 }
@@ -541,7 +542,7 @@ inline void tell_refused(const Options& options, const std::string& what, mqtt::
 // Is there no point in connecting again? A server that is only shutting down, say, comes back; one that has taken another
 // client of our id would throw that one out next.
 inline bool is_final(const mqtt::Event& event) {
-    if (event.error == mqtt::Error::connection_refused || event.error == mqtt::Error::session_unknown) return true;
+    if (event.error == mqtt::Error::connection_refused) return true;
     if (event.error != mqtt::Error::server_disconnected) return false;
     switch (event.reason) {
     case mqtt::ReasonCode::success:
@@ -566,9 +567,6 @@ inline int explain(const Options& options, const mqtt::Event& event, const Port&
     case mqtt::Error::server_disconnected:
         return complain(options, status, "the server %s ends the connection: %s%s", server.c_str(),
                         mqtt::to_string(event.reason), remark(event.properties).c_str());
-    case mqtt::Error::session_unknown:
-        return complain(options, status, "the server %s has a session of an earlier run, which MQTT 5 does not let a new one "
-                        "go on with: leave out -c to have it removed, or say -V 311", server.c_str());
     case mqtt::Error::connect_failed:
         return complain(options, status, "cannot connect to %s: %s", server.c_str(), port.error_text());
     case mqtt::Error::connection_lost:

@@ -31,7 +31,7 @@ class Version:
     def print_table(self):
         print(f"### MQTT {self.name}\n\n| clause | statement | tests |\n|---|---|---|")
         for statement in self.wanted:
-            names = [re.sub(rf"^{PREFIX}|\[MQTT-[^]]*\]\s*", "", name) for name in self.tests[statement["id"]]]
+            names = [re.sub(rf"^{PREFIX}|\[MQTT-[^]]*\],?\s*", "", name) for name in self.tests[statement["id"]]]
             cells = statement["id"], statement["statement"], "<br>".join(dict.fromkeys(names)) or "**none**"
             print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         print()

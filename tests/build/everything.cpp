@@ -156,7 +156,7 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
     options.port = device_in;
     options.version = static_cast<mqtt::Version>(device_in);
     options.client_id = in.text();
-    options.clean_session = options.clean_start = device_in != 0;
+    options.clean_session = options.clean_start = options.adopt_session = device_in != 0;
     options.session_expiry_interval = device_in;
     options.keep_alive = device_in;
     options.will = {in.text(), in, mqtt::QoS::at_least_once, mqtt::Retain::yes, in_flash};

@@ -128,7 +128,8 @@ TEST_CASE("MQTT 5 [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-3.1.2-30] an exchange 
             CHECK_FALSE(s.client.connected());
         }
         s.sends(connack(method + data("final")));
-        CHECK(s.expect_event(Event::connected).properties.get(prop::authentication_data).value_or(mqtt::Bytes()).text() == "final");
+        const Event event = s.expect_event(Event::connected);
+        CHECK(event.properties.get(prop::authentication_data).value_or(mqtt::Bytes()).text() == "final");
         s.expects({0x32, 7, 0, 1, 't', 0, 1, 0, 'x', 0x82, 7, 0, 2, 0, 0, 1, 'f', 0});
         s.reconnect(method);
     }
@@ -699,4 +700,21 @@ TEST_CASE("MQTT 5 an AUTH that finds no room in tx can be repeated") {
     s.expect_event(Event::acknowledged);
     CHECK(s.answer(std::string(20, 'x')).ok());
     s.expects(auth(0x19, method + data(std::string(20, 'x'))));
+}
+
+TEST_CASE("MQTT 5 a short AUTH finds room when messages do not any more") {
+    Memory memory;
+    memory.tx = 16 + 60 + 200;
+    Authenticating s(memory);
+    s.connect();
+    s.port.write_limit = 0;
+    for (size_t size = 100; size != 0; --size)
+        while (s.client.publish("t", std::string(size, 'x'), QoS::at_least_once).ok()) {}
+    while (s.client.publish("t", "").ok()) {}   // takes 6
+    CHECK(name(s.client.publish("t", "").error) == "no space");
+    CHECK(s.answer("a").ok());   // 12 bytes
+    s.port.write_limit = SIZE_MAX;
+    s.run();
+    REQUIRE(s.port.from_client.size() > 12);
+    CHECK(s.port.from_client.substr(s.port.from_client.size() - 12) == auth(0x19, method + data("a")));
 }

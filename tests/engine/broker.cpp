@@ -1,7 +1,8 @@
 // The test broker, held to the server's half of the specification by packets written out by hand.
 //
 // The names of these test cases say [server 3.1.4-4] for MQTT-3.1.4-4: the statements that the client holds are counted
-// by name (tests/build/conformance.py), and that the broker holds one proves nothing about the client.
+// by name (tests/build/conformance.py), and that the broker holds one proves nothing about the client. Those that do
+// count are at the end: there the client at the broker is the library's.
 
 #include "tests/support/broker.hpp"
 #include "tests/support/broker_tcp.hpp"
@@ -13,6 +14,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -932,6 +934,1014 @@ TEST_CASE("10,000 clients: a message costs what its subscribers cost") {
     CHECK(broker.session_count() == 0);
     for (const Broker::Id id : ids) broker.closed(id, 90000);
     CHECK(broker.connection_count() == 0);
+}
+
+// --------------------------------------------------------------------------------------------------------- MQTT 5
+
+namespace {
+
+// CONNECT of MQTT 5 with these properties.
+std::string connect_5(char client_id, const std::string& properties = {}, bool clean = true, int keep_alive = 0) {
+    return raw({0x10, static_cast<int>(14 + properties.size()), 0, 4, 'M', 'Q', 'T', 'T', 5, clean ? 2 : 0, keep_alive >> 8, keep_alive & 255,
+                static_cast<int>(properties.size())}) + properties + raw({0, 1, client_id});
+}
+const std::string for_ever = raw({0x11, 0xFF, 0xFF, 0xFF, 0xFF});   // Session Expiry Interval
+
+// A client of version 5 that is connected, and has heard CONNACK.
+struct Client5 : Client {
+    Client5(Broker& broker, char client_id, const std::string& properties = {}, bool clean = true, uint32_t now_ms = 0)
+        : Client(broker, now_ms) {
+        sends(connect_5(client_id, properties, clean));
+        connack = hears();
+        REQUIRE_FALSE(cut_off());
+    }
+    void subscribes(char topic, int options) {
+        sends({0x82, 7, 0, 9, 0, 0, 1, topic, options});
+        REQUIRE(hears() == hex({0x90, 4, 0, 9, 0, options & 3}));
+    }
+    std::string connack;
+};
+// PUBLISH of QoS 0, and of QoS 1 with id 1, to a topic of one letter.
+std::string publish_5(char topic, char payload, const std::string& properties = {}, int first_byte = 0x30) {
+    const bool has_id = (first_byte & 6) != 0;
+    return raw({first_byte, static_cast<int>(5 + (has_id ? 2 : 0) + properties.size()), 0, 1, topic}) + (has_id ? raw({0, 1}) : "") +
+           raw({static_cast<int>(properties.size())}) + properties + raw({payload});
+}
+
+}  // namespace
+
+TEST_CASE("MQTT 5 [server 3.1.2-2] what a server of 3.1.1, or one that is not, says to version 5") {
+    Broker broker;
+    using Level5 = BrokerConfig::Level5;
+    const std::pair<Level5, std::string> answers[] = {{BrokerConfig::served, hex({0x20, 3, 0, 0, 0})},
+                                                      {BrokerConfig::refused_as_3_1_1, hex({0x20, 2, 0, 1})},
+                                                      {BrokerConfig::refused_as_5, hex({0x20, 3, 0, 0x84, 0})},
+                                                      {BrokerConfig::closed, nothing}};
+    for (const auto& [level, answer] : answers) {
+        broker.config.level_5 = level;
+        Client a(broker), old(broker);
+        a.sends(connect_5('a'));
+        CHECK(a.hears() == answer);
+        CHECK(a.cut_off() == (level != BrokerConfig::served));
+        old.sends(connect_packet('o'));   // each connection has its own version
+        CHECK(old.hears() == hex({0x20, 2, 0, 0}));
+    }
+}
+
+TEST_CASE("MQTT 5 [server 3.2.2-9] CONNACK tells what differs from the defaults, for the connections that begin then") {
+    Broker broker;
+    CHECK(Client5(broker, 'a').connack == hex({0x20, 3, 0, 0, 0}));
+    broker.config.limits = {10, 1000, 5, mqtt::QoS::at_least_once, false, false, false, false};
+    broker.config.server_keep_alive = 7;
+    broker.config.session_expiry_maximum = 60;
+    CHECK(Client5(broker, 'b', for_ever).connack == hex({0x20, 32, 0, 0, 29,              //
+                                                         0x11, 0, 0, 0, 60,              // Session Expiry Interval
+                                                         0x21, 0, 10, 0x24, 1, 0x25, 0,  // Receive Maximum, Maximum QoS, no RETAIN
+                                                         0x27, 0, 0, 3, 0xE8,            // Maximum Packet Size
+                                                         0x22, 0, 5,                     // Topic Alias Maximum
+                                                         0x28, 0, 0x29, 0, 0x2A, 0,      // no wildcards, identifiers, sharing
+                                                         0x13, 0, 7}));                  // Server Keep Alive
+    broker.config.limits = {};
+    broker.config.server_keep_alive = std::nullopt;
+    broker.config.response_information = "r";
+    CHECK(Client5(broker, 'c', raw({0x19, 1})).connack == hex({0x20, 7, 0, 0, 4, 0x1A, 0, 1, 'r'}));
+    CHECK(Client5(broker, 'd').connack == hex({0x20, 3, 0, 0, 0}));   // [5: MQTT-3.1.2-28]
+}
+
+TEST_CASE("MQTT 5 [server 3.2.2-16] a client without an id gets one, and may keep its session") {
+    Broker broker;
+    Client a(broker);
+    a.sends(raw({0x10, 18, 0, 4, 'M', 'Q', 'T', 'T', 5, 0, 0, 0, 5}) + for_ever + raw({0, 0}));
+    CHECK(a.hears() == hex({0x20, 12, 0, 0, 9, 0x12, 0, 6, 'a', 'u', 't', 'o', '-', '1'}));
+    a.is_gone();
+    CHECK(broker.session("auto-1").has_value());
+}
+
+TEST_CASE("MQTT 5 [server 3.1.2-23] [server 4.1.0-2] a session is kept for its Session Expiry Interval") {
+    Broker broker;
+    const std::string ten = raw({0x11, 0, 0, 0, 10});
+    {
+        Client5 a(broker, 'a', ten, true, 1000), without(broker, 'w', {}, true, 1000);
+        a.is_gone();
+        without.is_gone();
+        CHECK(broker.session_count() == 1);
+    }
+    CHECK(broker.idle_ms(1000) == 10000);
+    SUBCASE("resumed in time") {
+        Client5 again(broker, 'a', ten, false, 10999);
+        CHECK(again.connack == hex({0x20, 3, 1, 0, 0}));
+        broker.tick(100000);
+        CHECK(broker.session_count() == 1);
+    }
+    SUBCASE("too late, whether the clock has been looked at or not") {
+        SUBCASE("tick()") { broker.tick(11000); }
+        Client5 again(broker, 'a', ten, false, 11000);
+        CHECK(again.connack == hex({0x20, 3, 0, 0, 0}));
+    }
+    SUBCASE("[server 3.1.2-4] Clean Start ends it") {
+        CHECK(Client5(broker, 'a', ten, true, 2000).connack == hex({0x20, 3, 0, 0, 0}));
+    }
+}
+
+TEST_CASE("MQTT 5 DISCONNECT changes the Session Expiry Interval, but cannot ask for a session that CONNECT did not") {
+    Broker broker;
+    Client5 a(broker, 'a', for_ever);
+    a.sends({0xE0, 7, 0, 5, 0x11, 0, 0, 0, 2});
+    CHECK(a.reason() == "DISCONNECT");
+    CHECK(broker.session("a")->expiry == 2);
+    broker.tick(2000);
+    CHECK_FALSE(broker.session("a").has_value());
+    Client5 b(broker, 'b', {}, true, 2000);
+    b.sends({0xE0, 7, 0, 5, 0x11, 0, 0, 0, 2});
+    CHECK(b.hears() == hex({0xE0, 1, 0x82}));
+    CHECK(broker.violations() == std::vector<std::string>{"b: a session that CONNECT did not ask for"});
+}
+
+TEST_CASE("MQTT 5 [server 3.1.2-22] [server 3.2.2-22] Server Keep Alive holds in place of the client's") {
+    Broker broker;
+    broker.config.server_keep_alive = 4;
+    Client a(broker);
+    a.sends(connect_5('a', {}, true, 100));
+    CHECK(a.hears() == hex({0x20, 6, 0, 0, 3, 0x13, 0, 4}));
+    CHECK(broker.idle_ms(0) == 6000);
+    broker.tick(6000);
+    CHECK(a.hears() == hex({0xE0, 1, 0x8D}));
+    CHECK(a.reason() == "keep-alive");
+}
+
+TEST_CASE("MQTT 5 [server 3.1.2-8] [server 3.1.3-9] a will is published after its delay, or at the end of its session") {
+    Broker broker;
+    broker.config.max_inflight = 0;
+    Client watcher(broker);
+    watcher.connects('w');
+    watcher.subscribes('g', 0);
+    const std::string will = hex({0x30, 4, 0, 1, 'g', 'x'});
+    // Session Expiry Interval 10; Will Delay Interval 5, will topic "g", message "x".
+    const auto connect = [](int expiry) {
+        return raw({0x10, 31, 0, 4, 'M', 'Q', 'T', 'T', 5, 4, 0, 0, 5, 0x11, 0, 0, 0, expiry, 0, 1, 'a', 5, 0x18, 0, 0, 0, 5, 0, 1, 'g', 0, 1, 'x'});
+    };
+    Client a(broker, 1000);
+    a.sends(connect(10));
+    CHECK(a.hears() == hex({0x20, 3, 0, 0, 0}));
+    SUBCASE("after the delay") {
+        a.is_gone();
+        broker.tick(5999);
+        CHECK(watcher.hears() == nothing);
+        CHECK(broker.idle_ms(5999) == 1);
+        broker.tick(6000);
+        CHECK(watcher.hears() == will);
+        broker.tick(11000);
+        CHECK(watcher.hears() == nothing);
+    }
+    SUBCASE("not if the client is back in time") {
+        a.is_gone();
+        Client again(broker, 5000);
+        again.sends(connect(10));
+        broker.tick(20000);
+        CHECK(watcher.hears() == nothing);
+        again.at(20000);
+        again.sends({0xE0, 1, 4});   // "disconnect with will message"
+        CHECK(watcher.hears() == nothing);
+        broker.tick(25000);
+        CHECK(watcher.hears() == will);
+    }
+    SUBCASE("at once with the session") {
+        a.is_gone();
+        CHECK(Client5(broker, 'a', {}, true, 2000).connack == hex({0x20, 3, 0, 0, 0}));
+        CHECK(watcher.hears() == will);
+    }
+    SUBCASE("the session is shorter than the delay") {
+        Client b(broker, 1000);
+        b.sends(connect(2));
+        b.is_gone();
+        broker.tick(3000);
+        CHECK(watcher.hears() == will);
+    }
+    SUBCASE("[server 3.14.4-3] never after a normal DISCONNECT") {
+        a.sends({0xE0, 0});
+        broker.tick(20000);
+        CHECK(watcher.hears() == nothing);
+    }
+}
+
+TEST_CASE("MQTT 5 [server 3.3.4-9] the server keeps to the client's Receive Maximum, also when it sends again") {
+    Broker broker;
+    Client5 a(broker, 'a', for_ever + raw({0x21, 0, 2}));
+    a.subscribes('t', 2);
+    for (const char c : {'1', '2', '3'}) broker.publish("t", std::string(1, c), mqtt::QoS::exactly_once);
+    CHECK(a.hears() == hex({0x34, 7, 0, 1, 't', 0, 1, 0, '1', 0x34, 7, 0, 1, 't', 0, 2, 0, '2'}));
+    a.sends({0x50, 2, 0, 1});   // PUBREC frees no place
+    CHECK(a.hears() == hex({0x62, 2, 0, 1}));
+    a.sends({0x70, 2, 0, 1});
+    CHECK(a.hears() == hex({0x34, 7, 0, 1, 't', 0, 3, 0, '3'}));
+    a.is_gone();
+    Client5 again(broker, 'a', for_ever + raw({0x21, 0, 1}), false);
+    CHECK(again.connack == hex({0x20, 3, 1, 0, 0, 0x3C, 7, 0, 1, 't', 0, 2, 0, '2'}));
+    again.sends({0x50, 3, 0, 2, 0x80});   // refused: that ends it [5: MQTT-4.4.0-2]
+    CHECK(again.hears() == hex({0x3C, 7, 0, 1, 't', 0, 3, 0, '3'}));
+    again.sends({0x50, 2, 0, 3});
+    CHECK(again.hears() == hex({0x62, 2, 0, 3}));
+    again.sends({0x70, 2, 0, 3});
+    CHECK(broker.session("a")->in_flight == 0);
+}
+
+TEST_CASE("MQTT 5 a client that exceeds the server's Receive Maximum is disconnected") {
+    Broker broker;
+    broker.config.limits.receive_maximum = 1;
+    Client5 a(broker, 'a');
+    a.sends({0x34, 7, 0, 1, 't', 0, 1, 0, 'x', 0x62, 2, 0, 1, 0x34, 7, 0, 1, 't', 0, 2, 0, 'x'});
+    CHECK(a.hears() == hex({0x50, 3, 0, 1, 0x10, 0x70, 2, 0, 1, 0x50, 3, 0, 2, 0x10}));
+    a.sends({0x34, 7, 0, 1, 't', 0, 3, 0, 'x'});
+    CHECK(a.hears() == hex({0xE0, 1, 0x93}));
+    CHECK(a.reason() == "more than Receive Maximum");
+}
+
+TEST_CASE("MQTT 5 [server 3.1.2-24] [server 3.1.2-25] what is larger than the client takes is dropped as if it had been sent") {
+    Broker broker;
+    Client5 a(broker, 'a', raw({0x27, 0, 0, 0, 12}));
+    a.subscribes('t', 1);
+    broker.publish("t", "12345", mqtt::QoS::at_least_once);    // 13 bytes
+    broker.publish("t", "1234", mqtt::QoS::at_least_once);
+    broker.publish("t", "1234567", mqtt::QoS::at_most_once);   // 13 bytes
+    CHECK(a.hears() == hex({0x32, 10, 0, 1, 't', 0, 2, 0, '1', '2', '3', '4'}));
+    CHECK(broker.session("a")->in_flight == 1);
+    CHECK(broker.statistics().too_large == 2);
+}
+
+TEST_CASE("MQTT 5 a packet above the server's Maximum Packet Size ends the connection") {
+    Broker broker;
+    broker.config.limits.maximum_packet_size = 20;
+    Client5 a(broker, 'a');
+    a.sends(raw({0x30, 18, 0, 1, 't', 0}) + std::string(14, 'x'));
+    CHECK_FALSE(a.cut_off());
+    a.sends({0x30, 19});   // its header is enough
+    CHECK(a.hears() == hex({0xE0, 1, 0x95}));
+}
+
+TEST_CASE("MQTT 5 [server 3.3.2-12] topic aliases of a client") {
+    Broker broker;
+    broker.config.limits.topic_alias_maximum = 2;
+    broker.config.log_publishes = true;
+    Client5 a(broker, 'a');
+    a.sends({0x30, 7, 0, 1, 't', 3, 0x23, 0, 1});   // "t" is 1
+    a.sends({0x30, 6, 0, 0, 3, 0x23, 0, 1});
+    a.sends({0x30, 7, 0, 1, 'u', 3, 0x23, 0, 1});   // now "u" is
+    a.sends({0x30, 6, 0, 0, 3, 0x23, 0, 1});
+    REQUIRE(broker.log().size() == 4);
+    CHECK(broker.log()[1].topic == "t");
+    CHECK(broker.log()[3].topic == "u");
+    CHECK(broker.log()[3].properties.empty());      // an alias is not passed on
+    const std::pair<std::string, int> wrong[] = {{raw({0x30, 7, 0, 1, 't', 3, 0x23, 0, 3}), 0x94},   // above the maximum
+                                                 {raw({0x30, 7, 0, 1, 't', 3, 0x23, 0, 0}), 0x94},
+                                                 {raw({0x30, 6, 0, 0, 3, 0x23, 0, 2}), 0x82}};       // unknown
+    for (const auto& [bytes, reason] : wrong) {
+        Client5 b(broker, 'b');
+        b.sends(bytes);
+        CHECK(b.hears() == hex({0xE0, 1, reason}));
+    }
+}
+
+TEST_CASE("MQTT 5 [server 3.1.2-26] [server 3.1.2-27] topic aliases towards a client") {
+    Broker broker;
+    broker.config.use_aliases = 9;
+    Client5 a(broker, 'a', raw({0x22, 0, 2})), none(broker, 'n');
+    a.subscribes('+', 0);
+    none.subscribes('+', 0);
+    for (const char* topic : {"t", "t", "u", "v", "t"}) broker.publish(topic, "");
+    CHECK(a.hears() == hex({0x30, 7, 0, 1, 't', 3, 0x23, 0, 1, 0x30, 6, 0, 0, 3, 0x23, 0, 1,         //
+                            0x30, 7, 0, 1, 'u', 3, 0x23, 0, 2, 0x30, 7, 0, 1, 'v', 3, 0x23, 0, 1,    // which was "t"
+                            0x30, 7, 0, 1, 't', 3, 0x23, 0, 2}));
+    CHECK(none.hears().find("23") == std::string::npos);
+    CHECK(broker.statistics().aliases_out == 1);
+}
+
+TEST_CASE("MQTT 5 what CONNACK does not allow ends the connection") {
+    struct {
+        void (*forbid)(test::BrokerLimits&);
+        std::string packet;
+        int reason;
+    } const cases[] = {
+        {[](test::BrokerLimits& l) { l.maximum_qos = mqtt::QoS::at_most_once; }, publish_5('t', 'x', {}, 0x32), 0x9B},
+        {[](test::BrokerLimits& l) { l.maximum_qos = mqtt::QoS::at_least_once; }, publish_5('t', 'x', {}, 0x34), 0x9B},
+        {[](test::BrokerLimits& l) { l.retain_available = false; }, publish_5('t', 'x', {}, 0x31), 0x9A},
+        {[](test::BrokerLimits& l) { l.wildcards_available = false; }, raw({0x82, 7, 0, 1, 0, 0, 1, '#', 0}), 0xA2},
+        {[](test::BrokerLimits& l) { l.identifiers_available = false; }, raw({0x82, 9, 0, 1, 2, 0x0B, 1, 0, 1, 't', 0}), 0xA1},
+        {[](test::BrokerLimits& l) { l.shared_available = false; }, raw({0x82, 16, 0, 1, 0, 0, 10}) + "$share/s/t" + raw({0}), 0x9E},
+    };
+    for (const auto& c : cases) {
+        CAPTURE(c.reason);
+        Broker broker;
+        Client5 before(broker, 'b');
+        c.forbid(broker.config.limits);
+        Client5 a(broker, 'a');
+        a.sends(c.packet);
+        CHECK(a.hears() == hex({0xE0, 1, c.reason}));
+        CHECK(broker.violations().size() == 1);
+        before.sends(c.packet);   // nobody told it so
+        CHECK_FALSE(before.cut_off());
+    }
+}
+
+TEST_CASE("MQTT 5 [server 3.2.2-10] [server 3.2.2-12] [server 3.2.2-13] a will beyond the limits is refused, a subscription is not") {
+    Broker broker;
+    broker.config.limits.maximum_qos = mqtt::QoS::at_most_once;
+    broker.config.limits.retain_available = false;
+    const auto with = [](int flags) {
+        return raw({0x10, 21, 0, 4, 'M', 'Q', 'T', 'T', 5, flags, 0, 0, 0, 0, 1, 'a', 0, 0, 1, 'g', 0, 1, 'x'});
+    };
+    Client a(broker), b(broker);
+    a.sends(with(0x0E));
+    CHECK(a.hears() == hex({0x20, 3, 0, 0x9B, 0}));
+    b.sends(with(0x26));
+    CHECK(b.hears() == hex({0x20, 3, 0, 0x9A, 0}));
+    CHECK(broker.violations().empty());   // it could not know
+    Client5 c(broker, 'c');
+    c.subscribes('t', 2);
+}
+
+TEST_CASE("MQTT 5 [server 3.8.3-3] No Local keeps a client's own messages from it") {
+    Broker broker;
+    Client5 a(broker, 'a', for_ever), b(broker, 'b');
+    a.subscribes('t', 4);
+    b.sends(publish_5('t', '1'));
+    a.sends(publish_5('t', '2'));
+    CHECK(a.hears() == hex({0x30, 5, 0, 1, 't', 0, '1'}));
+    a.sends({0x82, 7, 0, 1, 0, 0, 1, '#', 0});   // by another filter they come
+    a.hears();
+    a.sends(publish_5('t', '3'));
+    CHECK(a.hears() == hex({0x30, 5, 0, 1, 't', 0, '3'}));
+}
+
+TEST_CASE("MQTT 5 [server 3.3.1-12] [server 3.3.1-13] Retain As Published") {
+    Broker broker;
+    Client5 a(broker, 'a');
+    a.subscribes('t', 8);
+    a.subscribes('u', 0);
+    for (const char* topic : {"t", "u"}) broker.publish(topic, "x", mqtt::QoS::at_most_once, mqtt::Retain::yes);
+    broker.publish("t", "y");
+    CHECK(a.hears() == hex({0x31, 5, 0, 1, 't', 0, 'x', 0x30, 5, 0, 1, 'u', 0, 'x', 0x30, 5, 0, 1, 't', 0, 'y'}));
+}
+
+TEST_CASE("MQTT 5 [server 3.3.1-9] [server 3.3.1-10] [server 3.3.1-11] Retain Handling") {
+    Broker broker;
+    broker.publish("t", "x", mqtt::QoS::at_most_once, mqtt::Retain::yes);
+    Client5 a(broker, 'a');
+    const auto retained = [&](int handling) {
+        a.sends({0x82, 7, 0, 1, 0, 0, 1, 't', handling << 4});
+        return a.hears() == hex({0x90, 4, 0, 1, 0, 0, 0x31, 5, 0, 1, 't', 0, 'x'});
+    };
+    CHECK_FALSE(retained(2));
+    CHECK_FALSE(retained(1));   // not new any more
+    CHECK(retained(0));
+    CHECK(retained(0));
+    a.sends({0xA2, 6, 0, 1, 0, 0, 1, 't'});
+    a.hears();
+    CHECK(retained(1));
+    a.sends(raw({0x82, 16, 0, 1, 0, 0, 10}) + "$share/s/t" + raw({0}));   // never for a shared one
+    CHECK(a.hears() == hex({0x90, 4, 0, 1, 0, 0}));
+}
+
+TEST_CASE("MQTT 5 [server 3.3.4-2] [server 3.3.4-3] [server 3.3.4-4] overlapping subscriptions: one copy with the identifiers of all") {
+    Broker broker;
+    Client5 a(broker, 'a');
+    a.sends({0x82, 9, 0, 1, 2, 0x0B, 7, 0, 1, 't', 0});
+    a.sends({0x82, 10, 0, 2, 3, 0x0B, 0x80, 1, 0, 1, '#', 1});   // 128
+    a.sends({0x82, 7, 0, 3, 0, 0, 1, '+', 0});                    // none
+    a.hears();
+    broker.publish("t", "x", mqtt::QoS::exactly_once);
+    CHECK(a.hears() == hex({0x32, 12, 0, 1, 't', 0, 1, 5, 0x0B, 7, 0x0B, 0x80, 1, 'x'}));
+    broker.publish("r", "x", mqtt::QoS::at_most_once, mqtt::Retain::yes);
+    a.hears();
+    a.sends({0x82, 9, 0, 4, 2, 0x0B, 9, 0, 1, 'r', 0});           // retained ones have them, too
+    CHECK(a.hears() == hex({0x90, 4, 0, 4, 0, 0, 0x31, 7, 0, 1, 'r', 2, 0x0B, 9, 'x'}));
+}
+
+TEST_CASE("MQTT 5 [server 4.8.2-3] of those who share a subscription, one gets each message, by turns") {
+    Broker broker;
+    Client5 a(broker, 'a'), b(broker, 'b', for_ever), c(broker, 'c');
+    const std::string subscribe = raw({0x82, 16, 0, 1, 0, 0, 10}) + "$share/s/+" + raw({1});
+    a.sends(subscribe);
+    b.sends(subscribe);
+    c.subscribes('t', 0);
+    a.hears();
+    b.hears();
+    for (const char payload : {'1', '2', '3'}) broker.publish("t", std::string(1, payload), mqtt::QoS::exactly_once);
+    CHECK(a.hears() == hex({0x32, 7, 0, 1, 't', 0, 1, 0, '1', 0x32, 7, 0, 1, 't', 0, 2, 0, '3'}));
+    CHECK(b.hears() == hex({0x32, 7, 0, 1, 't', 0, 1, 0, '2'}));
+    CHECK(c.hears().size() == 3 * hex({0x30, 5, 0, 1, 't', 0, '1'}).size());
+    b.is_gone();   // those who are there first
+    broker.publish("t", "4");
+    broker.publish("t", "5");
+    CHECK(a.hears() == hex({0x30, 5, 0, 1, 't', 0, '4', 0x30, 5, 0, 1, 't', 0, '5'}));
+    a.sends(raw({0xA2, 15, 0, 1, 0, 0, 10}) + "$share/s/+");
+    CHECK(a.hears() == hex({0xB0, 4, 0, 1, 0, 0}));
+    broker.publish("t", "6", mqtt::QoS::at_least_once);
+    CHECK(broker.session("b")->queued == 1);
+}
+
+TEST_CASE("MQTT 5 [server 3.3.2-5] [server 3.3.2-6] a message that waits gets older, and expires") {
+    Broker broker;
+    Client5(broker, 'a', for_ever).subscribes('t', 1);
+    broker.closed(1, 0);
+    const std::string ten = raw({2, 0, 0, 0, 10});
+    Client5 p(broker, 'p', {}, true, 0);
+    p.sends(publish_5('t', 'x', ten, 0x33));   // retained
+    p.at(3500);
+    p.sends(publish_5('t', 'y', raw({2, 0, 0, 0, 2}), 0x32));
+    Client5 a(broker, 'a', for_ever, false, 6000);
+    CHECK(a.connack == hex({0x20, 3, 1, 0, 0, 0x32, 12, 0, 1, 't', 0, 1, 5, 2, 0, 0, 0, 4, 'x'}));
+    CHECK(broker.statistics().expired == 1);
+    a.is_gone();   // what has begun is sent again, however old it is
+    Client5 again(broker, 'a', for_ever, false, 60000);
+    CHECK(again.connack == hex({0x20, 3, 1, 0, 0, 0x3A, 12, 0, 1, 't', 0, 1, 5, 2, 0, 0, 0, 0, 'x'}));
+    Client5 late(broker, 'l', {}, true, 60000);
+    late.subscribes('t', 0);   // not the retained one
+}
+
+TEST_CASE("MQTT 5 [server 3.3.2-4] [server 3.3.2-15] [server 3.3.2-16] [server 3.3.2-17] [server 3.3.2-18] [server 3.3.2-20] properties "
+          "are passed on unchanged and in order, and 3.1.1 gets none") {
+    Broker broker;
+    Client5 a(broker, 'a');
+    Client old(broker);
+    old.connects('o');
+    a.subscribes('t', 0);
+    old.subscribes('t', 0);
+    const std::string properties = raw({0x26, 0, 1, 'b', 0, 1, '1', 0x26, 0, 1, 'a', 0, 0, 0x01, 1, 0x03, 0, 1, 'c', 0x26, 0, 1, 'b', 0, 1, '2',
+                                        0x08, 0, 1, 'r', 0x09, 0, 2, 0, 255});
+    broker.config.limits.topic_alias_maximum = 1;
+    Client5 p(broker, 'p');
+    p.sends(publish_5('t', 'x', raw({0x23, 0, 1}) + properties));
+    CHECK(a.hears() == hex(publish_5('t', 'x', properties)));
+    CHECK(old.hears() == hex({0x30, 4, 0, 1, 't', 'x'}));
+    p.sends(publish_5('t', 'x', raw({0x0B, 1})));   // [5: MQTT-3.3.4-6]
+    CHECK(p.hears() == hex({0xE0, 1, 0x82}));
+}
+
+TEST_CASE("MQTT 5 [server 3.1.3-10] a will has its properties, too") {
+    Broker broker;
+    Client5 watcher(broker, 'w');
+    watcher.subscribes('g', 0);
+    Client a(broker);
+    a.sends({0x10, 29, 0, 4, 'M', 'Q', 'T', 'T', 5, 6, 0, 0, 0, 0, 1, 'a', 8, 0x26, 0, 1, 'u', 0, 1, 'v', 0x01, 1, 0, 1, 'g', 0, 1, 'x'});
+    CHECK(a.cut_off());   // a byte too long for its properties
+    a.is_gone();
+    Client b(broker);
+    b.sends({0x10, 30, 0, 4, 'M', 'Q', 'T', 'T', 5, 6, 0, 0, 0, 0, 1, 'b', 9, 0x26, 0, 1, 'u', 0, 1, 'v', 0x01, 1, 0, 1, 'g', 0, 1, 'x'});
+    b.is_gone();
+    CHECK(watcher.hears() == hex(publish_5('g', 'x', raw({0x26, 0, 1, 'u', 0, 1, 'v', 0x01, 1}))));
+}
+
+TEST_CASE("MQTT 5 reason codes of answers") {
+    Broker broker;
+    Client5 a(broker, 'a');
+    a.sends(publish_5('t', 'x', {}, 0x32));
+    CHECK(a.hears() == hex({0x40, 3, 0, 1, 0x10}));          // no matching subscribers
+    a.sends({0x62, 2, 0, 5, 0x50, 2, 0, 6});
+    CHECK(a.hears() == hex({0x70, 3, 0, 5, 0x92, 0x62, 3, 0, 6, 0x92}));
+    a.sends({0xA2, 6, 0, 1, 0, 0, 1, 't'});
+    CHECK(a.hears() == hex({0xB0, 4, 0, 1, 0, 0x11}));       // no subscription existed
+    broker.config.grant = [](const std::string&, std::string_view, mqtt::QoS) { return uint8_t{0x97}; };
+    a.sends({0x82, 7, 0, 1, 0, 0, 1, 't', 0});
+    CHECK(a.hears() == hex({0x90, 4, 0, 1, 0, 0x97}));
+    Client old(broker);
+    old.connects('o');
+    old.sends({0x82, 6, 0, 1, 0, 1, 't', 0});
+    CHECK(old.hears() == hex({0x90, 3, 0, 1, 0x80}));        // which 3.1.1 does not have
+}
+
+TEST_CASE("MQTT 5 [server 4.3.3-9] a message that the server refuses is done with, and not published") {
+    Broker broker;
+    broker.config.accept_publish = [](const std::string& client_id, const mqtt::Publish& packet) {
+        CHECK(client_id == "a");
+        return packet.payload.text() == "n" ? mqtt::ReasonCode::quota_exceeded : mqtt::ReasonCode::success;
+    };
+    Client5 a(broker, 'a');
+    a.subscribes('t', 0);
+    a.sends(publish_5('t', 'n', {}, 0x34));
+    CHECK(a.hears() == hex({0x50, 3, 0, 1, 0x97}));
+    CHECK(broker.session("a")->received == 0);
+    a.sends(publish_5('t', 'y', {}, 0x34));   // the same id, and new
+    CHECK(a.hears() == hex({0x30, 5, 0, 1, 't', 0, 'y', 0x50, 2, 0, 1}));
+    a.sends(publish_5('t', 'n'));
+    CHECK(a.hears() == nothing);
+}
+
+TEST_CASE("MQTT 5 [server 3.1.2-29] [server 3.4.2-2] reason strings and user properties, if they are wanted and fit") {
+    Broker broker;
+    broker.config.reason_strings = true;
+    Client5 a(broker, 'a'), quiet(broker, 'q', raw({0x17, 0})), narrow(broker, 'n', raw({0x27, 0, 0, 0, 40}));
+    const std::string user = raw({0x26, 0, 4, 'f', 'r', 'o', 'm', 0, 6, 'b', 'r', 'o', 'k', 'e', 'r'});
+    CHECK(a.connack == hex(raw({0x20, 28, 0, 0, 25, 0x1F, 0, 7}) + "welcome" + user));
+    CHECK(quiet.connack == a.connack);   // CONNACK and DISCONNECT have them all the same
+    CHECK(narrow.connack == a.connack);
+    const std::string publish = publish_5('t', 'x', {}, 0x32);
+    a.sends(publish);
+    CHECK(a.hears() == hex(raw({0x40, 45, 0, 1, 0x10, 41, 0x1F, 0, 23}) + "no matching subscribers" + user));
+    quiet.sends(publish);
+    CHECK(quiet.hears() == hex({0x40, 3, 0, 1, 0x10}));
+    narrow.sends(publish);
+    CHECK(narrow.hears() == hex({0x40, 3, 0, 1, 0x10}));
+    broker.disconnect(quiet.id(), mqtt::ReasonCode::server_busy);
+    CHECK(quiet.hears() == hex(raw({0xE0, 31, 0x89, 29, 0x1F, 0, 11}) + "server busy" + user));
+}
+
+TEST_CASE("MQTT 5 [server 3.1.4-3] the server says why it disconnects, and where to go") {
+    Broker broker;
+    Client5 a(broker, 'a');
+    Client5 second(broker, 'a');
+    CHECK(a.hears() == hex({0xE0, 1, 0x8E}));
+    CHECK(a.reason() == "taken over");
+    broker.disconnect(second.id(), mqtt::ReasonCode::use_another_server, "b");
+    CHECK(second.hears() == hex({0xE0, 6, 0x9C, 4, 0x1C, 0, 1, 'b'}));
+    CHECK(second.reason() == "use another server");
+    Client old(broker);
+    old.connects('o');
+    broker.disconnect(old.id(), mqtt::ReasonCode::server_busy, "b");   // 3.1.1 has no word for it
+    CHECK(old.hears() == nothing);
+    CHECK(old.cut_off());
+    broker.config.refuse_connect = mqtt::ReasonCode::server_moved;
+    broker.config.server_reference = "b";
+    Client refused(broker);
+    refused.sends(connect_5('r'));
+    CHECK(refused.hears() == hex({0x20, 7, 0, 0x9D, 4, 0x1C, 0, 1, 'b'}));
+    CHECK(broker.violations().empty());
+}
+
+TEST_CASE("MQTT 5 [server 4.12.0-2] [server 4.12.0-5] the method \"test\": what the server sends comes back reversed") {
+    Broker broker;
+    const std::string method = raw({0x15, 0, 4, 't', 'e', 's', 't'});
+    const auto auth = [&](int reason, const std::string& data) {
+        return raw({0xF0, static_cast<int>(2 + method.size() + (data.empty() ? 0 : 3 + data.size())), reason,
+                    static_cast<int>(method.size() + (data.empty() ? 0 : 3 + data.size()))}) + method +
+               (data.empty() ? "" : raw({0x16, 0, static_cast<int>(data.size())}) + data);
+    };
+    Client a(broker);
+    a.sends(connect_5('a', method));
+    CHECK(a.hears() == hex(auth(0x18, "challenge 1")));
+    CHECK(broker.session_count() == 0);
+    SUBCASE("right") {
+        a.sends(auth(0x18, "1 egnellahc"));
+        CHECK(a.hears() == hex(raw({0x20, 10, 0, 0, 7}) + method));
+        SUBCASE("and once more, while messages go on") {
+            a.sends(auth(0x19, {}) + publish_5('t', 'x', {}, 0x32));
+            CHECK(a.hears() == hex(auth(0x18, "challenge 2")) + hex({0x40, 3, 0, 1, 0x10}));
+            a.sends(auth(0x18, "2 egnellahc"));
+            CHECK(a.hears() == hex(auth(0, {})));
+            CHECK_FALSE(a.cut_off());
+        }
+        SUBCASE("[server 4.12.1-2] wrong the second time") {
+            a.sends(auth(0x19, {}));
+            a.hears();
+            a.sends(auth(0x18, "2"));
+            CHECK(a.hears() == hex({0xE0, 1, 0x87}));
+        }
+        SUBCASE("nobody asked") {
+            a.sends(auth(0x18, "2"));
+            CHECK(a.hears() == hex({0xE0, 1, 0x82}));
+            CHECK(broker.violations() == std::vector<std::string>{"a: AUTH out of place"});
+        }
+    }
+    SUBCASE("[server 4.12.0-4] wrong") {
+        a.sends(auth(0x18, "1"));
+        CHECK(a.hears() == hex({0x20, 3, 0, 0x87, 0}));
+        CHECK(a.cut_off());
+        CHECK(broker.violations().empty());
+    }
+    SUBCASE("something else than AUTH") {
+        a.sends({0xC0, 0});
+        CHECK(a.hears() == hex({0x20, 3, 0, 0x82, 0}));
+        CHECK(broker.violations() == std::vector<std::string>{"#1: neither AUTH nor DISCONNECT"});
+    }
+    SUBCASE("DISCONNECT") {
+        a.sends({0xE0, 0});
+        CHECK(a.reason() == "DISCONNECT");
+    }
+    SUBCASE("[server 4.12.0-1] another method") {
+        Client b(broker);
+        b.sends(connect_5('b', raw({0x15, 0, 1, 'x'})));
+        CHECK(b.hears() == hex({0x20, 3, 0, 0x8C, 0}));
+    }
+    SUBCASE("AUTH without a method in CONNECT") {
+        Client5 b(broker, 'b');
+        b.sends(auth(0x19, {}));
+        CHECK(b.hears() == hex({0xE0, 1, 0x82}));
+    }
+}
+
+TEST_CASE("MQTT 5 [server 4.13.1-1] malformed packets and protocol errors: the client is told which") {
+    const std::pair<std::string, int> packets[] = {
+        {raw({0x00, 0}), 0x81},
+        {raw({0x36, 6, 0, 1, 't', 0, 1, 0}), 0x81},                     // QoS 3
+        {raw({0x30, 4, 0, 1, 't', 1}), 0x81},                           // properties beyond the packet
+        {raw({0x30, 5, 0, 1, 't', 1, 0x7F}), 0x81},                     // no such property
+        {raw({0x30, 6, 0, 1, 't', 2, 0x17, 1}), 0x81},                  // not for PUBLISH
+        {raw({0x30, 8, 0, 1, 't', 4, 0x01, 1, 0x01, 1}), 0x82},         // twice
+        {raw({0x30, 4, 0, 0, 0, 'x'}), 0x82},                           // neither topic nor alias
+        {raw({0x82, 3, 0, 1, 0}), 0x82},                                // no filter
+        {raw({0x82, 7, 0, 1, 0, 0, 1, 't', 0x40}), 0x81},               // a reserved option
+        {raw({0x82, 9, 0, 1, 2, 0x0B, 0, 0, 1, 't', 0}), 0x82},         // identifier 0
+        {raw({0x82, 16, 0, 1, 0, 0, 10}) + "$share/s/t" + raw({4}), 0x82},   // No Local and shared
+        {raw({0x40, 3, 0, 1, 0x92}), 0x82},                             // not a reason for PUBACK
+        {raw({0x40, 3, 0, 1, 0x10}), 0x82},                             // only servers say that
+        {raw({0xE0, 1, 0x8E}), 0x82},                                   // nor this
+        {raw({0xE0, 6, 0x00, 4, 0x1C, 0, 1, 'b'}), 0x82},
+        {raw({0x20, 3, 0, 0, 0}), 0x82},                                // CONNACK
+        {connect_5('a'), 0x82},                                         // a second CONNECT
+    };
+    for (const auto& [bytes, reason] : packets) {
+        CAPTURE(hex(bytes));
+        Broker broker;
+        Client5 a(broker, 'a');
+        a.sends(bytes);
+        CHECK(a.hears() == hex({0xE0, 1, reason}));
+        CHECK(a.cut_off());
+        CHECK(broker.violations().size() == 1);
+    }
+    Broker broker;
+    Client a(broker);
+    a.sends(connect_5('a', raw({0x21, 0, 0})));   // Receive Maximum 0
+    CHECK(a.hears() == hex({0x20, 3, 0, 0x82, 0}));
+    Client b(broker);
+    b.sends(connect_5('b', raw({0x16, 0, 0})));   // data without a method
+    CHECK(b.hears() == hex({0x20, 3, 0, 0x82, 0}));
+}
+
+// ------------------------------------------------------------------------------- MQTT 5, seen through the library
+
+namespace {
+
+// The library's client, in process with the broker. Time stands still unless a test moves it.
+class Device {
+public:
+    explicit Device(Broker& broker, std::string_view client_id = "d") : port_{broker, now} {
+        options.host = "home";
+        options.client_id = client_id;
+        options.version = mqtt::Version::v5;
+        options.reconnect_min_ms = 0;
+    }
+    // With memory for topic aliases, both ways, and for a client id.
+    mqtt::Client<Device>& client() {
+        if (client_ == nullptr) client_ = std::make_unique<mqtt::Client<Device>>(*this, buffers);
+        return *client_;
+    }
+    void connects() {
+        REQUIRE(client().connect(options).ok());
+        (void)until(mqtt::Event::connected);
+    }
+    // Polls until that happens; others are passed over. Views live until the next call.
+    mqtt::Event until(mqtt::Event::Kind kind) {
+        for (int i = 0; i < 1000; ++i) {
+            const mqtt::Event event = client().poll();
+            if (event.kind == kind) return event;
+        }
+        FAIL("it does not happen: ", static_cast<int>(kind));
+        return {};
+    }
+    void runs() {   // until nothing happens any more
+        for (int quiet = 0; quiet < 3; ++quiet)
+            if (client().poll().kind != mqtt::Event::none) quiet = 0;
+    }
+    Broker::Id connection() const { return port_.id; }
+
+    // ---- the port
+    int open(std::string_view host, uint16_t port) {
+        opened.push_back(std::string(host) + ":" + std::to_string(port));
+        port_.id = port_.broker.accept(now);
+        return 1;
+    }
+    int read(uint8_t* data, size_t size) {
+        const mqtt::Bytes out = port_.broker.output(port_.id);
+        const size_t n = std::min(size, out.size());
+        std::copy(out.begin(), out.begin() + n, data);
+        port_.broker.consume(port_.id, n);
+        return n == 0 && port_.broker.wants_close(port_.id) ? -1 : static_cast<int>(n);
+    }
+    int write(const uint8_t* data, size_t size) {
+        port_.broker.receive(port_.id, data, size, now);
+        return static_cast<int>(size);
+    }
+    void close() { port_.broker.closed(port_.id, now); }
+    uint32_t now_ms() { return now; }
+
+    uint32_t now = 1000;
+    mqtt::ConnectOptions options;
+    std::vector<std::string> opened;
+
+private:
+    struct {
+        Broker& broker;
+        uint32_t& now;
+        Broker::Id id = Broker::none;
+    } port_;
+    uint8_t rx_[512], tx_[2048], received_aliases_[64], sent_aliases_[64], client_id_[32];
+    std::unique_ptr<mqtt::Client<Device>> client_;
+
+public:
+    mqtt::Buffers buffers{rx_, tx_, 20, 4, received_aliases_, sent_aliases_, client_id_};
+};
+
+}  // namespace
+
+TEST_CASE("MQTT 5 [MQTT-3.1.2-21] [MQTT-3.2.2-21] the client pings by the server's keep-alive, whatever its own is") {
+    Broker broker;
+    broker.config.server_keep_alive = 4;
+    Device d(broker);
+    d.options.keep_alive = 0;
+    d.connects();
+    d.runs();
+    CHECK(d.client().idle_ms() <= 4000);
+    d.now += 4000;
+    (void)d.until(mqtt::Event::pingresp);
+    CHECK(broker.statistics().pings == 1);
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.3.4-7] [MQTT-3.3.4-8] [MQTT-4.9.0-2] no more messages at once than the server's Receive Maximum, which is not the next one's") {
+    Broker broker;
+    broker.config.limits.receive_maximum = 2;
+    Device d(broker);
+    d.options.clean_session = false;
+    d.connects();
+    CHECK(d.client().publish("t", "1", mqtt::QoS::exactly_once).ok());
+    CHECK(d.client().publish("t", "2", mqtt::QoS::at_least_once).ok());
+    CHECK(d.client().publish("t", "3", mqtt::QoS::at_least_once).error == mqtt::Error::receive_maximum_reached);
+    CHECK(d.client().publish("t", "0").ok());
+    CHECK(d.client().subscribe("s", mqtt::QoS::at_most_once).ok());   // nothing else is held back
+    (void)d.until(mqtt::Event::acknowledged);
+    CHECK(d.client().publish("t", "3", mqtt::QoS::at_least_once).ok());
+    broker.config.limits.receive_maximum = 10;
+    d.runs();
+    broker.disconnect(d.connection(), mqtt::ReasonCode::server_busy);
+    (void)d.until(mqtt::Event::connected);
+    for (int i = 0; i < 10; ++i) CHECK(d.client().publish("t", "4", mqtt::QoS::at_least_once).ok());
+    d.runs();
+    CHECK(broker.violations().empty());
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15] what the server does not take is refused, or told as dropped if it had been queued") {
+    Broker broker;
+    broker.config.limits.maximum_qos = mqtt::QoS::at_least_once;
+    broker.config.limits.retain_available = false;
+    broker.config.limits.maximum_packet_size = 40;
+    const std::string large(100, 'x');
+    const auto publish = [&](Device& d) {
+        return std::vector<mqtt::Result>{d.client().publish("t", large, mqtt::QoS::at_least_once), d.client().publish("t", "x", mqtt::QoS::exactly_once),
+                                         d.client().publish("t", "x", mqtt::QoS::at_least_once, mqtt::Retain::yes)};
+    };
+    const mqtt::Error errors[] = {mqtt::Error::packet_too_large, mqtt::Error::qos_not_supported, mqtt::Error::retain_not_supported};
+    Device d(broker);
+    REQUIRE(d.client().connect(d.options).ok());
+    const auto queued = publish(d);   // nobody knows yet
+    for (const mqtt::Result& result : queued) CHECK(result.ok());
+    for (size_t i = 0; i < 3; ++i) {
+        const mqtt::Event event = d.until(mqtt::Event::dropped);
+        CHECK(event.error == errors[i]);
+        CHECK(event.packet_id == queued[i].packet_id);
+    }
+    const auto refused = publish(d);
+    for (size_t i = 0; i < 3; ++i) CHECK(refused[i].error == errors[i]);
+    d.runs();
+    CHECK(broker.violations().empty());
+    CHECK(broker.statistics().publishes_in[1] + broker.statistics().publishes_in[2] == 0);
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-7] [MQTT-3.3.2-8] topic aliases go out as far as the server allows, and end with the connection") {
+    Broker broker;
+    broker.config.log_publishes = true;
+    Device d(broker);
+    d.options.clean_session = false;
+    d.connects();
+    for (int i = 0; i < 3; ++i) CHECK(d.client().publish("topic", "x").ok());
+    d.runs();
+    CHECK(broker.statistics().aliases_in == 0);
+    broker.config.limits.topic_alias_maximum = 1;
+    broker.disconnect(d.connection(), mqtt::ReasonCode::server_busy);
+    (void)d.until(mqtt::Event::connected);
+    for (const char* topic : {"topic", "topic", "other", "other", "topic"}) CHECK(d.client().publish(topic, topic).ok());
+    CHECK(d.client().publish("topic", "topic", mqtt::QoS::at_least_once).ok());   // would have to be sent again without
+    d.runs();
+    CHECK(broker.statistics().aliases_in == 2);
+    broker.disconnect(d.connection(), mqtt::ReasonCode::server_busy);
+    (void)d.until(mqtt::Event::connected);
+    CHECK(d.client().publish("topic", "topic").ok());
+    d.runs();
+    REQUIRE(broker.log().size() == 10);
+    for (size_t i = 3; i < 10; ++i) CHECK(broker.log()[i].topic == broker.log()[i].payload);
+    CHECK(broker.violations().empty());
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.3.2-10] a message that comes by an alias has its topic") {
+    Broker broker;
+    broker.config.use_aliases = 100;
+    Device d(broker);
+    d.connects();
+    REQUIRE(d.client().subscribe("#", mqtt::QoS::at_least_once).ok());
+    (void)d.until(mqtt::Event::subscribed);
+    for (int i = 0; i < 12; ++i) {
+        const std::string topic = "topic/" + std::to_string(i % 5);   // four aliases for them
+        broker.publish(topic, topic, i % 2 == 0 ? mqtt::QoS::at_most_once : mqtt::QoS::at_least_once);
+        broker.publish(topic, topic);
+    }
+    for (int i = 0; i < 24; ++i) {
+        const mqtt::Event event = d.until(mqtt::Event::received);
+        CHECK(event.message.topic == event.message.payload.text());
+    }
+    CHECK(broker.statistics().aliases_out == 12);
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.3.4-4] [MQTT-1.5.5-1] a message tells all the subscriptions that it is for, and what it carries") {
+    Broker broker;
+    Device d(broker);
+    d.connects();
+    const auto subscribe = [&](std::string_view filter, uint32_t identifier) {
+        mqtt::PropertyBuffer<8> properties;
+        REQUIRE(d.client().subscribe(filter, mqtt::QoS::at_most_once, properties.add(mqtt::prop::subscription_identifier, identifier)).ok());
+        (void)d.until(mqtt::Event::subscribed);
+    };
+    subscribe("t", 1);
+    subscribe("#", 268435455);
+    mqtt::PropertyBuffer<64> properties;
+    properties.add(mqtt::prop::user_property, {"b", "1"}).add(mqtt::prop::user_property, {"a", ""}).add(mqtt::prop::user_property, {"b", "2"});
+    properties.add(mqtt::prop::response_topic, "r").add(mqtt::prop::message_expiry_interval, 10);
+    REQUIRE(d.client().publish("t", "x", mqtt::QoS::at_most_once, mqtt::Retain::no, properties).ok());
+    const mqtt::Event event = d.until(mqtt::Event::received);
+    std::vector<uint32_t> identifiers;
+    uint32_t identifier;
+    for (auto rest = event.message.properties; rest.next(mqtt::prop::subscription_identifier, identifier);) identifiers.push_back(identifier);
+    CHECK(identifiers == std::vector<uint32_t>{1, 268435455});
+    std::string pairs;
+    mqtt::UserProperty pair;
+    for (auto rest = event.message.properties; rest.next(mqtt::prop::user_property, pair);) pairs += std::string(pair.name) + "=" + std::string(pair.value) + " ";
+    CHECK(pairs == "b=1 a= b=2 ");
+    CHECK(event.message.properties.get(mqtt::prop::response_topic).value_or({}) == "r");
+    CHECK(event.message.properties.get(mqtt::prop::message_expiry_interval).value_or(0) == 10);
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.8.3-3] subscription options arrive") {
+    Broker broker;
+    Device d(broker);
+    d.connects();
+    mqtt::Subscription own, retained;
+    own.filter = "own";
+    own.no_local = true;
+    retained.filter = "r";
+    retained.retain_as_published = true;
+    retained.retain_handling = mqtt::RetainHandling::do_not_send;
+    broker.publish("r", "old", mqtt::QoS::at_most_once, mqtt::Retain::yes);
+    REQUIRE(d.client().subscribe({own, retained}).ok());
+    REQUIRE(d.client().publish("own", "x").ok());
+    REQUIRE(d.client().publish("r", "new", mqtt::QoS::at_most_once, mqtt::Retain::yes).ok());
+    const mqtt::Event event = d.until(mqtt::Event::received);
+    CHECK(event.message.payload.text() == "new");
+    CHECK(event.message.retain);
+}
+
+TEST_CASE("MQTT 5 [MQTT-4.4.0-2] [MQTT-3.5.2-1] messages that one side refuses are done with, on both sides") {
+    Broker broker;
+    broker.config.reason_strings = true;
+    broker.config.accept_publish = [](const std::string&, const mqtt::Publish&) { return mqtt::ReasonCode::quota_exceeded; };
+    Device d(broker);
+    d.options.manual_ack = true;
+    d.connects();
+    for (const mqtt::QoS qos : {mqtt::QoS::at_least_once, mqtt::QoS::exactly_once}) {
+        REQUIRE(d.client().publish("t", "x", qos).ok());
+        const mqtt::Event event = d.until(mqtt::Event::acknowledged);
+        CHECK(event.reason == mqtt::ReasonCode::quota_exceeded);
+        CHECK(event.properties.get(mqtt::prop::reason_string).value_or({}) == "quota exceeded");
+        CHECK(d.client().unacknowledged() == 0);
+    }
+    REQUIRE(d.client().subscribe("t", mqtt::QoS::exactly_once).ok());
+    (void)d.until(mqtt::Event::subscribed);
+    broker.publish("t", "x", mqtt::QoS::exactly_once);
+    const mqtt::Event event = d.until(mqtt::Event::received);
+    REQUIRE(d.client().acknowledge(event.message.packet_id, mqtt::ReasonCode::payload_format_invalid).ok());
+    d.runs();
+    CHECK(broker.session("d")->in_flight == 0);
+    CHECK(broker.violations().empty());
+}
+
+TEST_CASE("MQTT 5 why the server ends it, and where it sends us") {
+    Broker broker;
+    Device d(broker);
+    d.options.follow_server_reference = true;
+    d.connects();
+    {
+        Device other(broker);
+        other.connects();
+    }
+    mqtt::Event event = d.until(mqtt::Event::disconnected);
+    CHECK(event.error == mqtt::Error::server_disconnected);
+    CHECK(event.reason == mqtt::ReasonCode::session_taken_over);
+    d.now += 200000;   // not at once: the two would alternate
+    (void)d.until(mqtt::Event::connected);
+    broker.disconnect(d.connection(), mqtt::ReasonCode::use_another_server, "away:1000 far");
+    event = d.until(mqtt::Event::disconnected);
+    CHECK(event.reason == mqtt::ReasonCode::use_another_server);
+    CHECK(event.properties.get(mqtt::prop::server_reference).value_or({}) == "away:1000 far");
+    broker.config.refuse_connect = mqtt::ReasonCode::server_busy;
+    event = d.until(mqtt::Event::disconnected);
+    CHECK(event.error == mqtt::Error::connection_refused);
+    CHECK(event.reason == mqtt::ReasonCode::server_busy);
+    broker.config.refuse_connect = mqtt::ReasonCode::success;
+    d.now += 200000;
+    (void)d.until(mqtt::Event::connected);
+    CHECK(d.opened == std::vector<std::string>{"home:1883", "home:1883", "away:1000", "home:1883"});
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.1.2-30] [MQTT-4.12.0-3] [MQTT-4.12.0-5] [MQTT-4.12.1-1] a challenge is answered, and once more when we ask for it") {
+    Broker broker;
+    Device d(broker);
+    mqtt::PropertyBuffer<16> method;
+    d.options.properties = method.add(mqtt::prop::authentication_method, "test");
+    const auto answers = [&] {
+        const mqtt::Event event = d.until(mqtt::Event::authentication);
+        REQUIRE(event.reason == mqtt::ReasonCode::continue_authentication);
+        std::string data(event.properties.get(mqtt::prop::authentication_data).value_or({}).text());
+        std::reverse(data.begin(), data.end());
+        mqtt::PropertyBuffer<64> answer;
+        answer.add(mqtt::prop::authentication_method, "test").add(mqtt::prop::authentication_data, mqtt::Bytes(data));
+        REQUIRE(d.client().authenticate(answer).ok());
+    };
+    REQUIRE(d.client().connect(d.options).ok());
+    answers();
+    (void)d.until(mqtt::Event::connected);
+    REQUIRE(d.client().authenticate(method).ok());
+    answers();
+    CHECK(d.until(mqtt::Event::authentication).reason == mqtt::ReasonCode::success);
+    CHECK(d.client().connected());
+    REQUIRE(d.client().authenticate(method).ok());
+    (void)d.until(mqtt::Event::authentication);
+    REQUIRE(d.client().authenticate(method).ok());   // without data, which is wrong
+    CHECK(d.until(mqtt::Event::disconnected).reason == mqtt::ReasonCode::not_authorized);
+    CHECK(broker.violations().empty());
+}
+
+TEST_CASE("MQTT 5 a server that does not know version 5 is asked for 3.1.1 at once") {
+    for (const BrokerConfig::Level5 level : {BrokerConfig::refused_as_3_1_1, BrokerConfig::refused_as_5, BrokerConfig::closed}) {
+        CAPTURE(static_cast<int>(level));
+        Broker broker;
+        broker.config.level_5 = level;
+        broker.config.log_publishes = true;
+        Device d(broker);
+        d.options.version = mqtt::Version::v5_or_v3_1_1;
+        REQUIRE(d.client().connect(d.options).ok());
+        mqtt::PropertyBuffer<16> properties;
+        properties.add(mqtt::prop::content_type, "c");
+        REQUIRE(d.client().publish("t", "x", mqtt::QoS::at_least_once, mqtt::Retain::no, properties).ok());
+        mqtt::Event event;
+        do event = d.client().poll();
+        while (event.kind == mqtt::Event::none);
+        CHECK(event.kind == mqtt::Event::connected);
+        CHECK(d.client().version() == mqtt::Version::v3_1_1);
+        CHECK(d.opened.size() == 2);
+        (void)d.until(mqtt::Event::acknowledged);
+        REQUIRE(broker.log().size() == 1);
+        CHECK(broker.log()[0].properties.empty());
+        CHECK(broker.session("d")->version == mqtt::Version::v3_1_1);
+    }
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.1.3-7] [MQTT-3.2.2-16] the id that the server assigns is ours from then on") {
+    Broker broker;
+    Device d(broker, "");
+    d.options.clean_session = false;
+    d.options.reconnect_max_ms = 1;
+    REQUIRE(d.client().connect(d.options).ok());
+    mqtt::Event event = d.until(mqtt::Event::connected);
+    CHECK(event.properties.get(mqtt::prop::assigned_client_identifier).value_or({}) == "auto-1");
+    CHECK_FALSE(event.session_present);
+    broker.disconnect(d.connection(), mqtt::ReasonCode::server_busy);
+    (void)d.until(mqtt::Event::disconnected);
+    d.now += 10;
+    event = d.until(mqtt::Event::connected);
+    CHECK(event.session_present);
+    CHECK(broker.session_count() == 1);
+}
+
+TEST_CASE("MQTT 5 [MQTT-3.1.2-23] [MQTT-3.1.2-4] [MQTT-3.14.4-1] how long the session is kept") {
+    Broker broker;
+    Device d(broker);
+    d.options.clean_session = false;
+    d.options.session_expiry_interval = 60;
+    d.options.will.topic = "w";
+    d.options.will.message = "gone";
+    d.options.will.retain = mqtt::Retain::yes;
+    mqtt::PropertyBuffer<8> delay;
+    d.options.will.properties = delay.add(mqtt::prop::will_delay_interval, 5);
+    d.connects();
+    CHECK(broker.session("d")->expiry == 60);
+    mqtt::PropertyBuffer<8> properties;
+    REQUIRE(d.client().disconnect(mqtt::ReasonCode::disconnect_with_will_message, properties.add(mqtt::prop::session_expiry_interval, 10)).ok());
+    CHECK(d.until(mqtt::Event::disconnected).error == mqtt::Error::ok);
+    CHECK_FALSE(broker.retained("w").has_value());
+    broker.tick(d.now + 5000);
+    CHECK(broker.retained("w") == "gone");
+    CHECK(broker.session("d").has_value());
+    broker.tick(d.now + 10000);
+    CHECK_FALSE(broker.session("d").has_value());
+    d.options.clean_session = true;
+    d.connects();
+    CHECK(broker.session("d")->expiry == 0);
+    CHECK(broker.violations().empty());
 }
 
 // ------------------------------------------------------------------------------------------------------------ TCP

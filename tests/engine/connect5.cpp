@@ -918,6 +918,35 @@ TEST_CASE("MQTT 5 after its own DISCONNECT the client waits as long as after a l
     CHECK(longest <= s.options.reconnect_max_ms);
 }
 
+TEST_CASE("MQTT 5 back-off starts anew after a connection that lasted stable_ms, also if it ended with our DISCONNECT") {
+    for (const bool stable : {false, true}) {
+        CAPTURE(stable);
+        Session5 s;
+        s.port.random_value = 0x12345678;
+        s.port.refuse = true;
+        REQUIRE(s.client.connect(s.options).ok());
+        uint32_t after_failures = 0;
+        for (int i = 0; i < 6; ++i) {
+            s.expect_event(Event::disconnected);
+            s.quiet();
+            after_failures = s.client.idle_ms();
+            s.port.clock += s.options.reconnect_max_ms;
+        }
+        CHECK(after_failures > 1000);
+        s.port.refuse = false;
+        s.accept();
+        s.pass(stable ? 30000 : 29999);
+        s.port.write_limit = 0;
+        s.sends(accepted);
+        CHECK(s.next().kind == Event::none);
+        s.port.clock += 5000;   // which is not a part of the connection
+        s.port.write_limit = SIZE_MAX;
+        s.rejects_with(0x82, Error::protocol_error);
+        s.quiet();
+        CHECK((s.client.idle_ms() <= s.options.reconnect_min_ms) == stable);
+    }
+}
+
 TEST_CASE("MQTT 5 refusals of identity or credentials, and bans, wait long at once; others do not") {
     for (const int code : connack_codes) {
         if (code == 0) continue;

@@ -620,6 +620,70 @@ TEST_CASE("MQTT 5 flush() and write_payload() send nothing that has expired sinc
     }
 }
 
+TEST_CASE("MQTT 5 a message begun with begin_publish() does not expire before its first byte is written either, on this connection or the next one") {
+    for (const QoS qos : {qos0, qos1, qos2})
+        for (const bool lost : {false, true}) {
+            const int first = 0x30 | static_cast<int>(qos) << 1, id = qos == qos0 ? 0 : 1;
+            CAPTURE(first);
+            CAPTURE(lost);
+            Kept s(nullptr);
+            s.run();
+            s.port.write_limit = 0;
+            CHECK(s.client.begin_publish("t", 3, qos, Retain::no, expires_in(2)).ok());
+            CHECK(s.publish("behind", qos1, 1000) == id + 1);
+            s.nothing_for(10000);
+            if (lost) {
+                s.lose();
+                s.port.write_limit = SIZE_MAX;
+                s.reconnect({}, true);   // after 120 s
+                if (qos != qos0) {
+                    CHECK(s.expect_event(Event::resend_payload).packet_id == id);
+                    s.nothing_for(10000);
+                    CHECK(s.client.write_payload("123").size == 3);
+                }
+            } else {
+                s.port.write_limit = SIZE_MAX;
+                CHECK(s.client.write_payload("123").size == 3);
+            }
+            s.expects((lost && qos == qos0 ? "" : published(first, id, 0, "123")) + published(0x32, id + 1, lost ? (qos == qos0 ? 870 : 860) : 990, "behind"));
+            CHECK(s.next().kind == Event::none);
+        }
+}
+
+TEST_CASE("MQTT 5 of messages that wait for the receive maximum, those whose turn has come do not expire, even if nothing of them is written yet; the window stays right") {
+    Kept s(nullptr);
+    s.offline();
+    for (int id = 1; id <= 4; ++id) CHECK(s.publish("x", id % 2 == 0 ? qos2 : qos1, 200) == id);
+    s.port.hang = false;
+    s.port.clock += s.options.reconnect_max_ms;
+    s.run();
+    s.port.from_client.clear();
+    s.port.write_limit = 0;
+    s.sends(test::connack(bytes({0x21, 0, 2}), 1));
+    CHECK(s.expect_event(Event::connected).session_present);
+    s.nothing_for(1000);
+    const Event event = [&] {
+        for (int i = 0; i < 1000; ++i) {
+            const Event next = s.next();
+            if (next.kind != Event::none) return next;
+            s.port.clock += 1000;
+        }
+        return Event();
+    }();
+    CHECK(event.kind == Event::dropped);
+    CHECK(event.packet_id == 3);
+    s.dropped(4);
+    s.nothing_for(10000);
+    s.port.write_limit = SIZE_MAX;
+    s.expects(published(0x32, 1, 0, "x") + published(0x34, 2, 0, "x"));
+    CHECK(name(s.client.publish("t", "y", qos1).error) == "receive maximum reached");
+    s.sends({0x40, 2, 0, 1});
+    CHECK(s.expect_event(Event::acknowledged).packet_id == 1);
+    CHECK(s.publish("y", qos1, 9) == 5);
+    CHECK(name(s.client.publish("t", "y", qos1).error) == "receive maximum reached");
+    s.expects(published(0x32, 5, 9, "y"));
+}
+
 TEST_CASE("MQTT 5 while a payload is being written, those behind it expire") {
     Kept s(nullptr);
     s.run();

@@ -170,7 +170,7 @@ TEST_CASE("MQTT 5 [MQTT-3.1.2-2] the options say which version is asked for") {
     }
 }
 
-TEST_CASE("MQTT 5 [MQTT-3.1.2-1], [MQTT-3.1.2-2] a server that does not know version 5 is asked for 3.1.1: at once, without an event, and for ever") {
+TEST_CASE("MQTT 5 [MQTT-3.1.2-1], [MQTT-3.1.2-2] a server that does not know version 5 is asked for 3.1.1: at once, without an event, and for ever if it said so") {
     enum Way { refused, refused_with_properties, old_form, new_code_in_old_form, closed, closed_early, closed_at_once };
     for (int way = refused; way <= closed_at_once; ++way) {
         CAPTURE(way);
@@ -199,7 +199,7 @@ TEST_CASE("MQTT 5 [MQTT-3.1.2-1], [MQTT-3.1.2-2] a server that does not know ver
         CHECK(s.port.opens == 2);
         CHECK_FALSE(s.client.connected());
         s.accepts_3();
-        for (int i = 0; i < 3; ++i) {   // later, it is not asked again
+        for (int i = 0; i < 3; ++i) {   // later, one that refused is not asked again
             CHECK(s.client.publish("t", "x").ok());
             s.expects({0x30, 4, 0, 1, 't', 'x'});
             s.sends({0x30, 4, 0, 1, 't', 'x'});
@@ -210,8 +210,12 @@ TEST_CASE("MQTT 5 [MQTT-3.1.2-1], [MQTT-3.1.2-2] a server that does not know ver
             CHECK(event.properties.empty());
             const size_t attempts = s.port.attempts.size();
             s.wait();
+            if (way >= closed) {   // silence may have been the network's
+                s.expects(connect_5);
+                s.port.cut = true;
+            }
             s.expects(connect_3);
-            CHECK(s.port.attempts.size() == attempts + 1);
+            CHECK(s.port.attempts.size() == attempts + (way >= closed ? 2 : 1));
             s.accepts_3();
         }
         CHECK(s.client.disconnect().ok());
@@ -357,6 +361,23 @@ TEST_CASE("MQTT 5 a server that was connected with 5 knows it: that it closes is
     s.accepts_3();
     s.lose();
     s.wait();
+    CHECK(s.asks_for(4));
+}
+
+TEST_CASE("MQTT 5 connect() knows nothing of what another server, or this one, knew before") {
+    Either s;
+    s.begin();
+    CHECK(s.asks_for(5));
+    s.sends(connack());
+    s.expect_event(Event::connected);
+    CHECK(s.client.disconnect().ok());
+    s.ends(Error::ok);
+    s.port.from_client.clear();
+    SUBCASE("another") { s.options.host = "other"; }
+    SUBCASE("the same") {}
+    s.begin();
+    CHECK(s.asks_for(5));
+    s.port.cut = true;
     CHECK(s.asks_for(4));
 }
 
@@ -653,6 +674,12 @@ TEST_CASE("MQTT 5 in 3.1.1 the will has no properties, there is no Clean Start, 
         s.ends(Error::ok);
         s.expects({0xE0, 0});
     }
+    SUBCASE("DISCONNECT with properties that 5 would refuse here") {
+        mqtt::PropertyBuffer<16> list;
+        CHECK(s.client.disconnect(ReasonCode::success, list.add(prop::server_reference, "x")).ok());
+        s.ends(Error::ok);
+        s.expects({0xE0, 0});
+    }
     SUBCASE("with the will: just closed") {
         CHECK(s.client.disconnect(ReasonCode::disconnect_with_will_message).ok());
         s.ends(Error::ok);
@@ -833,7 +860,8 @@ TEST_CASE("MQTT 5 a message whose payload comes from elsewhere is asked for agai
                 mqtt::PropertyBuffer<16> list;
                 list.add(prop::content_type, "c");
                 CHECK(s.client.publish("t", "0", QoS::at_least_once, Retain::no, list).packet_id == 1);
-                CHECK(s.client.begin_publish("t", static_cast<uint32_t>(size), QoS::at_least_once, Retain::no, list).packet_id == 2);
+                const uint32_t total = static_cast<uint32_t>(size);
+                CHECK(s.client.begin_publish("t", total, QoS::at_least_once, Retain::no, list).packet_id == 2);
                 CHECK(s.client.publish("t", "2", QoS::at_least_once, Retain::no, list).packet_id == 3);
                 CHECK(s.client.write_payload(payload.substr(0, 100)).size == 100);
                 const std::string kind = v5 ? bytes({0x03, 0, 1, 'c'}) : "";

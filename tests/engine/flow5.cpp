@@ -453,6 +453,63 @@ TEST_CASE("MQTT 5 our receive maximum is told to the server, unless it is 65,535
     }
 }
 
+// ------------------------------------------------------------------------------------------- when memory is full
+
+TEST_CASE("MQTT 5 [MQTT-4.9.0-3] tx of every size from the least, full of messages: acknowledgements with a reason, a ping and DISCONNECT with a reason find room, in their order") {
+    constexpr uint16_t few = 4;
+    for (size_t tx = 3 * few + 16; tx <= 120; ++tx)
+        for (const size_t write_limit : {SIZE_MAX, size_t{1}, size_t{3}}) {
+            CAPTURE(tx);
+            CAPTURE(write_limit);
+            Kept s(tx, few);
+            s.options.manual_ack = true;
+            s.connect();
+            s.port.write_limit = 0;
+            while (s.client.publish("t", "", qos0).ok()) {}
+            std::string answers;
+            for (int id = 1; id <= few; ++id) {
+                s.sends(published(id % 2 == 0 ? 0x34 : 0x32, id, "x") + ack(0x62, 10 + id));
+                answers += bytes({id % 2 == 0 ? 0x50 : 0x40, 3, 0, id, 0x97, 0x70, 3, 0, 10 + id, 0x92});
+            }
+            int received = 0;
+            const auto poll = [&](int times) {
+                for (int i = 0; i < times; ++i) {
+                    const Event event = s.client.poll();
+                    if (event.kind != Event::received) continue;
+                    CHECK(event.packet_id == ++received);
+                    CHECK(s.client.acknowledge(event.packet_id, ReasonCode::quota_exceeded).ok());
+                }
+            };
+            poll(30);
+            s.port.clock += 52500;   // a ping is due
+            poll(30);
+            CHECK(s.port.from_client == "");
+            s.port.write_limit = write_limit;
+            poll(500);
+            CHECK(received == few);
+            s.port.write_limit = SIZE_MAX;
+            s.run();
+            CHECK(s.client.connected());
+            std::string written = s.port.from_client;
+            const size_t at = written.find(bytes({0xC0, 0}));
+            REQUIRE(at != std::string::npos);
+            written.erase(at, 2);
+            // Behind what was queued before.
+            REQUIRE(written.size() >= answers.size());
+            CHECK(test::hex(written.substr(written.size() - answers.size())) == test::hex(answers));
+            CHECK((written.size() - answers.size()) % 6 == 0);
+            CHECK(s.port.to_client.empty());
+            s.port.from_client.clear();
+            s.port.write_limit = 0;
+            while (s.client.publish("t", "", qos0).ok()) {}
+            CHECK(s.client.disconnect(ReasonCode::disconnect_with_will_message).ok());
+            s.port.write_limit = write_limit;
+            for (int i = 0; i < 500 && s.port.is_open; ++i) (void)s.client.poll();
+            REQUIRE(s.port.from_client.size() >= 3);
+            CHECK(s.port.from_client.substr(s.port.from_client.size() - 3) == bytes({0xE0, 1, 4}));
+        }
+}
+
 // ----------------------------------------------------------------------------------- the server's maximum packet size
 
 TEST_CASE("MQTT 5 [MQTT-3.2.2-15] a message larger than the server takes is refused before a byte is queued, one of exactly its limit is sent: every size, every QoS") {

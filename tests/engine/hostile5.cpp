@@ -261,7 +261,9 @@ List answers() {
         {"PUBACK larger than the maximum", bytes({0x40, 0xFF, 0x02}), 0x95},
     };
     const std::map<int, std::string> names = {{0x40, "PUBACK"}, {0x50, "PUBREC"}, {0x62, "PUBREL"}, {0x70, "PUBCOMP"}, {0x90, "SUBACK"}, {0xB0, "UNSUBACK"}};
-    for (const auto& [type, what] : names) {
+    for (const auto& entry : names) {
+        const int type = entry.first;
+        const std::string& what = entry.second;
         const bool suback = type == 0x90 || type == 0xB0;
         const int id = type == 0x40 ? 1 : type == 0x50 ? 2 : type == 0x62 ? 6 : type == 0x70 ? 3 : type == 0x90 ? 4 : 5;
         const std::string head = suback ? bytes({0, id}) : bytes({0, id, 0}), tail = suback ? bytes({0}) + (id == 4 ? bytes({0}) : "") : "";
@@ -442,6 +444,7 @@ TEST_CASE("MQTT 5 a malformed message that is larger than rx: DISCONNECT says wh
         {"QoS 1, properties beyond any memory", bytes({0x32, 0xE8, 0x07, 0, 1, 't', 0, 7, 0xFF, 0xFF, 0xFF, 0x7F}), 0x81},
         {"property length of five bytes", bytes({0x30, 0xE8, 0x07, 0, 1, 't', 0x80, 0x80, 0x80, 0x80, 0x01}), 0x81},
         {"property length not in its shortest form", bytes({0x30, 0xE8, 0x07, 0, 1, 't', 0x82, 0x00}) + list, 0x81},
+        {"property length not in its shortest form, beyond rx", bytes({0x30, 0xE8, 0x07, 0, 1, 't', 0xE4, 0x80, 0x00}), 0x81},
         {"neither topic nor alias", bytes({0x30, 0xE8, 0x07, 0, 0}) + list, 0x82},
         {"wildcard", bytes({0x30, 0xE8, 0x07, 0, 1, '#', 0}), 0x81},
         {"U+0000", bytes({0x32, 0xE8, 0x07, 0, 1, 0, 0, 7, 0}), 0x81},
@@ -481,7 +484,9 @@ TEST_CASE("MQTT 5 each property in each packet of a server, legal or not: taken,
                       {0x62, bytes({0, 99, 0}), "", {0x1F, 0x26}}, {0x70, bytes({0, 99, 0}), "", {0x1F, 0x26}}, {0x90, bytes({0, 99}), bytes({0}), {0x1F, 0x26}},
                       {0xB0, bytes({0, 99}), bytes({0}), {0x1F, 0x26}}};
     for (const auto& row : rows)
-        for (const auto& [id, property] : each_property()) {
+        for (const auto& entry : each_property()) {
+            const int id = entry.first;
+            const std::string& property = entry.second;
             CAPTURE(row.type);
             CAPTURE(id);
             Busy s;
@@ -907,8 +912,10 @@ Properties view(const std::string& block) { return {reinterpret_cast<const uint8
 
 TEST_CASE("MQTT 5 [MQTT-3.3.4-6] [MQTT-3.3.2-13] [MQTT-3.3.2-14] [MQTT-3.3.2-19] [MQTT-3.15.2-1] each property in each call: taken if it is legal there and not ours to set, else refused before a byte is queued") {
     for (const Call& call : calls())
-        for (const auto& [id, property] : each_property())
+        for (const auto& entry : each_property())
             for (const bool twice : {false, true}) {
+                const int id = entry.first;
+                const std::string& property = entry.second;
                 CAPTURE(call.what);
                 CAPTURE(id);
                 CAPTURE(twice);
@@ -991,6 +998,20 @@ TEST_CASE("MQTT 5 a PropertyBuffer that was too small is refused by each call, b
     Caller s;
     CHECK(s.client.publish("t", "x", qos1, Retain::no, exact).packet_id == 1);
     s.expects(packet(0x32, text("t") + bytes({0, 1, 7, 0x26, 0, 1, 'a', 0, 1, 'b', 'x'})));
+}
+
+TEST_CASE("MQTT 5 disconnect() does not prolong a session that ends with the connection, nor has it a server reference, and nothing is queued then") {
+    Session5 s;   // a clean one
+    s.connect();
+    PropertyBuffer<8> p;
+    p.add(prop::session_expiry_interval, 1);
+    CHECK(name(s.client.disconnect(mqtt::ReasonCode::success, p).error) == "invalid properties");
+    CHECK(name(s.client.disconnect(mqtt::ReasonCode::success, view(each_property().at(0x1C))).error) == "invalid properties");
+    for (const int reason : {0x01, 0x10, 0x84, 0x91, 0xFF}) CHECK(name(s.client.disconnect(static_cast<mqtt::ReasonCode>(reason)).error) == "invalid argument");
+    s.quiet();
+    CHECK(s.client.connected());
+    CHECK(s.client.disconnect(mqtt::ReasonCode::success, view(bytes({0x11, 0, 0, 0, 0}))).ok());
+    s.expects({0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0});
 }
 
 TEST_CASE("MQTT 5 wrong properties are refused without a connection, too, and none is left out instead") {

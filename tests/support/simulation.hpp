@@ -72,7 +72,7 @@ struct Coverage {
     // MQTT 5
     uint64_t connections_v5 = 0, fell_back = 0, server_disconnects = 0, refusals = 0, session_unknown = 0, redirected = 0, assigned = 0,
              authentications = 0, limited = 0, limit_dropped = 0, expired = 0, refused_messages = 0, refused_by_us = 0, aliases_up = 0,
-             aliases_down = 0, aliases_unknown = 0, stripped = 0, expired_at_broker = 0, too_large_for_client = 0, window_full = 0;
+             aliases_down = 0, aliases_unknown = 0, aliases_missed = 0, stripped = 0, expired_at_broker = 0, too_large_for_client = 0, window_full = 0;
     void add(const Coverage& o) {
         const uint64_t* from = &o.polls;
         uint64_t* to = &polls;
@@ -206,7 +206,8 @@ private:
         bool session_kept = false;
         std::string connack_properties;
         std::map<uint16_t, std::string> aliases_up, aliases_down;
-        std::set<uint16_t> alias_known;   // of the latter, those that the client has
+        std::map<uint16_t, bool> alias_known;   // of the latter, those that the client knows of: does it have the topic?
+        bool alias_missed = false;   // one that it cannot know of was used
         std::map<uint16_t, Answer> answers, released;
         bool ended = false;          // the broker has refused it or said why it ends
         Answer end;
@@ -309,9 +310,12 @@ private:
         bool start_clean = false;    // the next connection of version 5 begins a new session
         bool session_unknown = false;   // the last one ended for that
         BrokerLimits limits;         // of the last connection
+        bool alias_missed = false;   // in it, the server used an alias that was set by a message that does not fit
         bool ended = false;          // by the server, as it said
         Answer end;
-        bool went_silent = false;    // since connect(), an attempt ended without CONNACK, or with "not this version"
+        bool went_silent = false;    // an attempt with version 5 ended without CONNACK, and none has succeeded,
+        bool refused_v5 = false;     // or the server said that it does not know it
+        bool settled_v5 = false;
         bool elsewhere = false;      // the next attempt goes to the server that was named ...
         bool was_elsewhere = false;  // ... and this one does
         mqtt::Disconnect farewell;   // what disconnect() was asked to send
@@ -417,7 +421,8 @@ private:
         a.options.clean_session = profile_ == Profile::lossy ? random_.chance(40) : false;
         a.options.in_flight_maximum = random_.one_of<uint16_t>({1, 1, 2, 3, 5, 10, 65535});
         if (!v5_) return;
-        const bool needs_v5 = a.has_method || a.anonymous;
+        // A server that is told of a maximum on a later connection only drops what it has begun to send.
+        const bool needs_v5 = a.has_method || a.anonymous || a.options.maximum_packet_size != 0;
         a.options.version = needs_v5 || random_.chance(60) ? mqtt::Version::v5
                             : random_.chance(60)           ? mqtt::Version::v5_or_v3_1_1
                                                            : mqtt::Version::v3_1_1;
@@ -458,6 +463,7 @@ private:
         a.options.follow_server_reference = random_.chance(50);
         a.options.adopt_session = random_.chance(30);
         a.alias_maximum = static_cast<uint16_t>(random_.chance(50) ? 0 : random_.between(1, 4));
+        if (profile_ == Profile::calm && long_topics_) a.alias_maximum = 0;   // what is skipped could set an alias
         a.received_aliases.resize(a.alias_maximum * 4U + (random_.chance(70) ? 200 : random_.below(20)));
         a.sent_aliases.resize(random_.chance(50) ? 0 : random_.between(1, 40));
         a.id_memory.resize(16);
@@ -881,10 +887,11 @@ private:
         a.link = nullptr;
         l.left = true;
         a.limits = l.limits;
+        a.alias_missed = l.alias_missed;
         a.ended = l.ended;
         a.end = l.end;
         a.session_unknown = l.v5 && l.connack_seen && l.present && !a.connected;
-        if (!a.connected) a.went_silent = true;
+        if (!a.connected && !a.settled_v5) a.went_silent = true;
         a.answer.clear();
         a.re_authenticating = false;
         if (!l.up_part.empty()) {
@@ -1081,7 +1088,7 @@ private:
         mqtt::Result result = a.client->connect(a.options);
         if (result.error == mqtt::Error::no_space) {   // what waits is larger in version 5
             check(!a.outbox_v5 && a.options.version != mqtt::Version::v3_1_1, "connect(): no space", a);
-            if (a.has_method || a.anonymous) return;   // later
+            if (a.options.version == mqtt::Version::v5) return;   // later
             a.options.version = mqtt::Version::v3_1_1;
             result = a.client->connect(a.options);
         }
@@ -1092,7 +1099,7 @@ private:
         if (!v5) strip(a);
         a.outbox_v5 = v5;
         a.start_clean = v5 && (a.options.clean_start || a.last_error == mqtt::Error::session_unknown);
-        a.went_silent = a.elsewhere = false;
+        a.went_silent = a.refused_v5 = a.settled_v5 = a.elsewhere = false;
         a.started = true;
     }
     void stop(Actor& a) {
@@ -1171,7 +1178,10 @@ private:
     bool judge(Actor& a, const mqtt::Result& result, const Message* m = nullptr) {
         switch (result.error) {
         case mqtt::Error::ok: return true;
-        case mqtt::Error::no_space: ++coverage.no_space; break;
+        case mqtt::Error::no_space:
+            ++coverage.no_space;
+            a.next_action = now_ + random_.between(1, action_gap_ * 8);   // it tries again later
+            break;
         case mqtt::Error::receive_maximum_reached:
             check(a.connected && publishes_outstanding(a) >= window(a), "receive_maximum_reached too early", a);
             if (publishes_outstanding(a) < a.options.in_flight_maximum) ++coverage.window_full;
@@ -1462,6 +1472,7 @@ private:
         check(event.properties.block().text() == l.connack_properties, "the properties of CONNACK", a);
         a.connected = true;
         if (l.v5) ++coverage.connections_v5;
+        a.settled_v5 = l.v5;
         if (l.v5) a.start_clean = false;
         else strip(a);
         // A broker that lost a session and whose CONNACK that says so is lost, too, has a new one the next time: nobody can
@@ -1503,9 +1514,16 @@ private:
             if (a.stream->qos == 0) a.stream = nullptr;
         }
         if (event.error == mqtt::Error::ok) check(a.stopping, "disconnected by nobody", a);
+        if (event.error == mqtt::Error::buffer_too_small) {
+            check(a.alias_missed, "buffer_too_small, and it is not", a);
+            ++coverage.aliases_missed;
+        } else {
+            check(fault(event.error) != mqtt::Fault::caller, "the application was blamed", a, static_cast<uint64_t>(event.error));
+        }
         if (fault(event.error) == mqtt::Fault::server) on_blamed(a, event);
         if (profile_ == Profile::calm && event.error != mqtt::Error::ok && fault(event.error) != mqtt::Fault::server) fail(a.id + ": lost without a fault: " + mqtt::to_string(event.error));
         if (a.stopping || a.options.reconnect_max_ms == 0) a.started = false;
+        else if (a.options.version == mqtt::Version::v5_or_v3_1_1) a.outbox_v5 = a.client->version() == mqtt::Version::v5;   // it tries again
         a.stopping = false;
     }
 
@@ -1722,7 +1740,7 @@ private:
         if (packet.reason != mqtt::ReasonCode::success) {
             l.ended = true;
             l.end = {packet.reason, {}, properties};
-            if (packet.reason == mqtt::ReasonCode::unsupported_protocol_version) a.went_silent = true;
+            if (packet.reason == mqtt::ReasonCode::unsupported_protocol_version) a.refused_v5 = true;
             return;
         }
         l.connack_seen = true;
@@ -1749,8 +1767,8 @@ private:
         l.aliases_down[alias] = topic;
         l.alias_known.erase(alias);
         size_t used = 4U * a.alias_maximum + topic.size();
-        for (const uint16_t known : l.alias_known) used += l.aliases_down[known].size();
-        if (!skipped && used <= a.received_aliases.size()) l.alias_known.insert(alias);
+        for (const auto& known : l.alias_known) used += known.second ? l.aliases_down[known.first].size() : 0;
+        if (!skipped) l.alias_known[alias] = used <= a.received_aliases.size();
     }
     void publish_to_client(Link& l, uint8_t first, mqtt::Bytes body, mqtt::Bytes whole) {
         const size_t rx = actors_[l.owner]->rx.size();
@@ -1763,7 +1781,9 @@ private:
         if (const auto alias = packet.properties.get(mqtt::prop::topic_alias)) {
             if (topic.empty()) {
                 topic = l.aliases_down[*alias];
-                arrival.unknown_alias = l.alias_known.count(*alias) == 0;
+                const auto known = l.alias_known.find(*alias);
+                arrival.unknown_alias = known == l.alias_known.end() || !known->second;
+                l.alias_missed = l.alias_missed || known == l.alias_known.end();
                 ++coverage.aliases_down;
             } else {
                 set_alias(l, *alias, topic, arrival.too_long);
@@ -1874,6 +1894,7 @@ private:
             l.disconnect_seen = true;
             const bool unknown = l.v5 && !a.stopping && l.present && packet.reason == mqtt::ReasonCode::success && packet.properties.empty();
             if (unknown) break;   // a session of which it knows nothing; on_blamed() sees to it
+            if (l.alias_missed && packet.reason == mqtt::ReasonCode::implementation_specific_error) break;   // on_disconnected() does
             check(a.stopping, "wire: DISCONNECT that nobody asked for", a, static_cast<uint64_t>(packet.reason));
             check(packet.reason == a.farewell.reason, "wire: the reason of DISCONNECT", a);
             check(!l.v5 || packet.properties.block().text() == mqtt::Properties(a.farewell_properties).block().text(), "wire: the properties of DISCONNECT", a);
@@ -1893,9 +1914,10 @@ private:
         const Version wanted = a.options.version;
         check(l.v5 ? wanted != Version::v3_1_1 : wanted != Version::v5, "wire: CONNECT of another version", a, packet.protocol_level);
         if (!l.v5 && wanted == Version::v5_or_v3_1_1) {
-            check(a.went_silent, "wire: 3.1.1, and nobody refused version 5", a);
+            check(a.went_silent || a.refused_v5, "wire: 3.1.1, and nobody refused version 5", a);
             ++coverage.fell_back;
         }
+        if (l.v5) a.went_silent = false;
         const bool clean = a.options.clean_session || (l.v5 && a.start_clean);
         check(((packet.flags & 2) != 0) == clean && packet.keep_alive == a.options.keep_alive, "wire: CONNECT as asked", a);
         const bool fresh = a.session == 0 || a.session_clean || a.confirmed_clean || !a.resumed;   // then it may have no id yet

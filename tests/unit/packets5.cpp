@@ -776,8 +776,8 @@ TEST_CASE("MQTT 5 a PUBLISH on each side of each limit of the property length") 
         wire::append(bytes, {0, 1, 't'});
         wire::append(bytes, row.length);
         if (row.properties != 0) {
-            wire::append(bytes, {0x09, static_cast<uint8_t>(content.size() / 256), static_cast<uint8_t>(content.size() % 256)});
-            wire::append(bytes, content);
+            bytes.push_back(0x09);
+            wire::append(bytes, wire::string(content));
         }
         bytes.push_back('!');
         mqtt::Publish packet;
@@ -817,8 +817,8 @@ TEST_CASE("MQTT 5 property lengths on each side of 2 MiB, and beyond what a pack
         while (octets.size() != size) {
             size_t length = size - octets.size() < 65536 ? size - octets.size() : 65536;
             if (size - octets.size() - length != 0 && size - octets.size() - length < 6) length -= 6;
-            wire::append(octets, {0x26, 0, 1, 'k', static_cast<uint8_t>((length - 6) / 256), static_cast<uint8_t>((length - 6) % 256)});
-            wire::append(octets, std::string_view(value).substr(0, length - 6));
+            wire::append(octets, {0x26, 0, 1, 'k'});
+            wire::append(octets, wire::string(std::string_view(value).substr(0, length - 6)));
         }
         return octets;
     };
@@ -866,6 +866,9 @@ TEST_CASE("MQTT 5 property lengths on each side of 2 MiB, and beyond what a pack
     packet.more = elsewhere(268435456);
     CHECK(refuses(packet, Error::packet_too_large));
     packet.more = elsewhere(SIZE_MAX);
+    CHECK(refuses(packet, Error::packet_too_large));
+    packet.properties = elsewhere(16);
+    packet.more = elsewhere(SIZE_MAX - 8);
     CHECK(refuses(packet, Error::packet_too_large));
     mqtt::Ack ack;
     ack.packet_id = 1;
@@ -1040,21 +1043,38 @@ TEST_CASE("MQTT 5 a list of a decoded packet can be sent on in a packet of the s
     encodes(packet, wire::golden::subscribe_three);
 }
 
-TEST_CASE("MQTT 5 next() of a list gives what the list has, whatever was in the variable") {
-    const Exact exact(Octets{0x82, 11, 0, 1, 0, 0, 1, 't', 0x01, 0, 1, 'u', 0x02});
-    mqtt::Subscriptions rest = decoded<mqtt::Subscribe>(exact.view(), v5).filters;
-    Subscription got{"?", static_cast<QoS>(7), true, true, static_cast<RetainHandling>(9)};
-    REQUIRE(rest.next(got));
-    CHECK(got.filter == "t");
-    CHECK(got.qos == QoS::at_least_once);
-    CHECK(!got.no_local);
-    CHECK(!got.retain_as_published);
-    CHECK(got.retain_handling == RetainHandling::send);
-    got = Subscription{"?", static_cast<QoS>(7), true, true, static_cast<RetainHandling>(9)};
-    REQUIRE(rest.next(got));
-    CHECK(got.filter == "u");
-    CHECK(got.qos == QoS::exactly_once);
-    CHECK(!rest.next(got));
+TEST_CASE("MQTT 5 next() of a list gives what the list has, and defaults for what it has not, whatever was in the variable") {
+    const Subscription old{"?", static_cast<QoS>(7), true, true, static_cast<RetainHandling>(9)};
+    const Exact subscribe(Octets{0x82, 11, 0, 1, 0, 0, 1, 't', 0x01, 0, 1, 'u', 0x02});
+    const Exact unsubscribe(Octets{0xA2, 9, 0, 1, 0, 0, 1, 't', 0, 1, 'u'});
+    const Exact older(Octets{0x82, 10, 0, 1, 0, 1, 't', 0x01, 0, 1, 'u', 0x02});   // of 3.1.1
+    const std::string_view names[] = {"t", "u"};
+    const Subscription list[] = {{"t", QoS::at_least_once}, {"u", QoS::exactly_once}};
+    const struct {
+        mqtt::Subscriptions list;
+        bool has_qos;
+    } rows[] = {
+        {decoded<mqtt::Subscribe>(subscribe.view(), v5).filters, true},
+        {decoded<mqtt::Subscribe>(unsubscribe.view(), v5).filters, false},
+        {decoded<mqtt::Subscribe>(older.view()).filters, true},
+        {mqtt::Subscriptions(names, 2), false},
+        {mqtt::Subscriptions(list, 2), true},
+    };
+    for (const auto& row : rows) {
+        CAPTURE(&row - rows);
+        mqtt::Subscriptions rest = row.list;
+        for (const QoS qos : {QoS::at_least_once, QoS::exactly_once}) {
+            Subscription got = old;
+            REQUIRE(rest.next(got));
+            CHECK(got.filter == (qos == QoS::at_least_once ? "t" : "u"));
+            CHECK(got.qos == (row.has_qos ? qos : QoS::at_most_once));
+            CHECK(!got.no_local);
+            CHECK(!got.retain_as_published);
+            CHECK(got.retain_handling == RetainHandling::send);
+        }
+        Subscription got;
+        CHECK(!rest.next(got));
+    }
 }
 
 TEST_CASE("MQTT 5 [MQTT-3.8.3-5] of the 256 subscription options 36 are good; reserved bits are malformed, QoS 3 and retain "
@@ -1172,7 +1192,8 @@ TEST_CASE("MQTT 5 [MQTT-1.5.4-1], [MQTT-1.5.4-2], [MQTT-3.8.3-1], [MQTT-3.10.3-1
         }
     }
     // In 3.1.1 there is nothing special about $share.
-    CHECK(wire::verdict<mqtt::Subscribe>(wire::view({0xA2, 12, 0, 1, 0, 8, '$', 's', 'h', 'a', 'r', 'e', '/', '/'})) == Error::ok);
+    const Octets older = {0xA2, 12, 0, 1, 0, 8, '$', 's', 'h', 'a', 'r', 'e', '/', '/'};
+    CHECK(wire::verdict<mqtt::Subscribe>(wire::view(older)) == Error::ok);
 }
 
 TEST_CASE("MQTT 5 SUBSCRIBE and UNSUBSCRIBE whose list is cut, or goes on behind its end, are malformed") {
@@ -1392,8 +1413,8 @@ TEST_CASE("MQTT 5 AUTH does not exist in 3.1.1") {
 
 // ------------------------------------------------------------------------------------------ 2.1 the fixed header
 
-TEST_CASE("MQTT 5 [MQTT-2.1.3-1], [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1], [MQTT-3.14.1-1], [MQTT-3.15.1-1] of the 256 "
-          "first bytes the 24 of table 2-2 are good, at once; all others are malformed") {
+TEST_CASE("MQTT 5 [MQTT-2.1.3-1], [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1], [MQTT-3.14.1-1], [MQTT-3.15.1-1] of the "
+          "256 first bytes the 24 of table 2-2 are good, at once; all others are malformed") {
     const Octets good = {
         0x10,                                                       // CONNECT
         0x20,                                                       // CONNACK
@@ -1454,7 +1475,8 @@ TEST_CASE("MQTT 5 [MQTT-2.1.3-1], [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1
     }
 }
 
-TEST_CASE("MQTT 5 [MQTT-1.5.5-1] a remaining length is in its shortest form, of at most four bytes; so is a property length") {
+TEST_CASE("MQTT 5 [MQTT-1.5.5-1] a remaining length is in its shortest form, of at most four bytes; so is a property "
+          "length") {
     const Octets wrong[] = {{0x80, 0x00}, {0x80, 0x80, 0x00}, {0x80, 0x80, 0x80, 0x00}, {0x80, 0x80, 0x80, 0x80, 0x00},
                             {0x80, 0x80, 0x80, 0x80, 0x01}, {0xFF, 0xFF, 0xFF, 0xFF, 0x7F}};
     for (const Octets& length : wrong) {
@@ -1484,8 +1506,8 @@ TEST_CASE("MQTT 5 [MQTT-1.5.5-1] a remaining length is in its shortest form, of 
 
 // ------------------------------------------------------------------------------------------ strings
 
-TEST_CASE("MQTT 5 [MQTT-1.5.4-1], [MQTT-1.5.4-2] ill-formed UTF-8, surrogates and U+0000 are malformed in every string of every "
-          "packet, and not written") {
+TEST_CASE("MQTT 5 [MQTT-1.5.4-1], [MQTT-1.5.4-2] ill-formed UTF-8, surrogates and U+0000 are malformed in every string of "
+          "every packet, and not written") {
     const std::string_view wrong[] = {std::string_view("\0", 1), std::string_view("a\0b", 3), "\x80", "\xC3", "\xC0\x80",
                                       "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF4\x90\x80\x80", "\xFF"};
     for (const std::string_view text : wrong) {
@@ -1498,29 +1520,34 @@ TEST_CASE("MQTT 5 [MQTT-1.5.4-1], [MQTT-1.5.4-2] ill-formed UTF-8, surrogates an
             return body;
         };
         // protocol name, client id, will topic, user name
+        const auto connect = [&](uint8_t flags, std::initializer_list<uint8_t> before, std::initializer_list<uint8_t> behind) {
+            Octets body = {0, 4, 'M', 'Q', 'T', 'T', 5, flags, 0, 0, 0};
+            wire::append(body, between(before, behind));
+            return wire::packet(0x10, body);
+        };
         CHECK(malformed<mqtt::Connect>(wire::packet(0x10, between({}, {5, 0x02, 0, 0, 0, 0, 0}))));
-        CHECK(malformed<mqtt::Connect>(wire::packet(0x10, between({0, 4, 'M', 'Q', 'T', 'T', 5, 0x02, 0, 0, 0}, {}))));
-        CHECK(malformed<mqtt::Connect>(wire::packet(0x10, between({0, 4, 'M', 'Q', 'T', 'T', 5, 0x06, 0, 0, 0, 0, 0, 0}, {0, 0}))));
-        CHECK(malformed<mqtt::Connect>(wire::packet(0x10, between({0, 4, 'M', 'Q', 'T', 'T', 5, 0x82, 0, 0, 0, 0, 0}, {}))));
+        CHECK(malformed<mqtt::Connect>(connect(0x02, {}, {})));
+        CHECK(malformed<mqtt::Connect>(connect(0x06, {0, 0, 0}, {0, 0})));
+        CHECK(malformed<mqtt::Connect>(connect(0x82, {0, 0}, {})));
         // topic, filters
         CHECK(malformed<mqtt::Publish>(wire::packet(0x30, between({}, {0}))));
         CHECK(malformed<mqtt::Subscribe>(wire::packet(0x82, between({0, 1, 0}, {0}))));
         CHECK(malformed<mqtt::Subscribe>(wire::packet(0xA2, between({0, 1, 0}, {}))));
         // The password, the will payload, and a payload are not strings.
-        CHECK(accepted<mqtt::Connect>(wire::packet(0x10, between({0, 4, 'M', 'Q', 'T', 'T', 5, 0x42, 0, 0, 0, 0, 0}, {}))));
-        CHECK(accepted<mqtt::Connect>(wire::packet(0x10, between({0, 4, 'M', 'Q', 'T', 'T', 5, 0x06, 0, 0, 0, 0, 0, 0, 0, 1, 't'}, {}))));
+        CHECK(accepted<mqtt::Connect>(connect(0x42, {0, 0}, {})));
+        CHECK(accepted<mqtt::Connect>(connect(0x06, {0, 0, 0, 0, 1, 't'}, {})));
         CHECK(accepted<mqtt::Publish>(wire::packet(0x30, between({0, 1, 't', 0}, {}))));
 
-        mqtt::Connect connect = new_connect();
-        connect.flags = 0xC6;   // user name, password, will, clean start
-        connect.will_topic = "t";
-        mqtt::Connect broken = connect;
+        mqtt::Connect good = new_connect();
+        good.flags = 0xC6;   // user name, password, will, clean start
+        good.will_topic = "t";
+        mqtt::Connect broken = good;
         broken.client_id = text;
         CHECK(refuses(broken, Error::invalid_string));
-        broken = connect;
+        broken = good;
         broken.user_name = text;
         CHECK(refuses(broken, Error::invalid_string));
-        broken = connect;
+        broken = good;
         broken.password = broken.will_message = text;
         CHECK(mqtt::encode(broken, Exact(64).buffer(), v5).error == Error::ok);
     }

@@ -303,7 +303,8 @@ TEST_CASE("MQTT 5 a property is legal in the packets of table 2-4, and malformed
             } else {
                 // Whatever follows, as if it were of any of the types.
                 const uint8_t unknown = static_cast<uint8_t>(id);
-                const Octets values[] = {{}, {0}, {1}, {0, 0}, {0, 0, 0, 1}, {0, 1, 'x'}, {0, 1, 'x', 0, 1, 'y'}, {0x80, 0x01}};
+                const Octets values[] = {{}, {0}, {1}, {0, 0}, {0, 0, 0, 1}, {0, 1, 'x'}, {0, 1, 'x', 0, 1, 'y'},
+                                         {0x80, 0x01}};
                 for (const Octets& value : values) CHECK(judged(frame, joined({{unknown}, value}), expected) == "");
                 CHECK(judged(frame, joined({filler, {unknown}, filler}), expected) == "");
             }
@@ -834,6 +835,10 @@ static_assert(in_flash.ok() && in_flash.size() == 25 && in_flash.block().size() 
 static_assert(in_flash.block()[0] == 0x01 && in_flash.block()[1] == 1 && in_flash.block()[2] == 0x02 &&
               in_flash.block()[3] == 1 && in_flash.block()[6] == 4 && in_flash.block()[7] == 0x23 &&
               in_flash.block()[10] == 0x0B && in_flash.block()[11] == 0xAC && in_flash.block()[12] == 0x02);
+static constexpr uint8_t some_bytes[] = {7, 0, 8};
+static constexpr auto bytes_in_flash = PropertyBuffer<6>().add(prop::correlation_data, some_bytes);
+static_assert(bytes_in_flash.ok() && bytes_in_flash.size() == 6 && bytes_in_flash.block()[0] == 0x09 &&
+              bytes_in_flash.block()[2] == 3 && bytes_in_flash.block()[5] == 8);
 static constexpr Properties view_of_flash = in_flash;
 static_assert(view_of_flash.block().size() == 25 && !view_of_flash.empty());
 static constexpr auto too_small = PropertyBuffer<3>().add(prop::payload_format_indicator, 1).add(prop::maximum_qos, 1);
@@ -853,7 +858,8 @@ TEST_CASE("MQTT 5 PropertyBuffer has the bytes of each property, and needs no mo
         CHECK(difference(wire::view(expected), buffer.block()) == "");
         add_example(buffer, row.id);
         add_example(buffer, 38);
-        CHECK(difference(wire::view(joined({expected, expected, {0x26, 0, 2, 'n', 'm', 0, 3, 'v', 'a', 'l'}})), buffer.block()) == "");
+        const Octets three = joined({expected, expected, {0x26, 0, 2, 'n', 'm', 0, 3, 'v', 'a', 'l'}});
+        CHECK(difference(wire::view(three), buffer.block()) == "");
         buffer.clear();
         CHECK(buffer.ok());
         CHECK(buffer.size() == 0);
@@ -867,8 +873,8 @@ TEST_CASE("MQTT 5 PropertyBuffer has the bytes of each property, and needs no mo
     CHECK(view_of_flash.get(prop::message_expiry_interval).value_or(0) == 0x01020304);
 }
 
-TEST_CASE("MQTT 5 PropertyBuffer writes numbers of all sizes: two and four bytes with the highest first, variable ones with the "
-          "lowest first") {
+TEST_CASE("MQTT 5 PropertyBuffer writes numbers of all sizes: two and four bytes with the highest first, variable ones with "
+          "the lowest first") {
     PropertyBuffer<64> buffer;
     buffer.add(prop::receive_maximum, 1).add(prop::receive_maximum, 0xFF00).add(prop::maximum_packet_size, 0xFF000001);
     buffer.add(prop::maximum_qos, 0).add(prop::maximum_qos, 255);
@@ -949,8 +955,8 @@ template <size_t... N> void check_rooms(std::index_sequence<N...>) { (check_room
 
 }  // namespace
 
-TEST_CASE("MQTT 5 PropertyBuffer that is too small, by however many bytes, is not ok, and refused with invalid_properties in all "
-          "fourteen places") {
+TEST_CASE("MQTT 5 PropertyBuffer that is too small, by however many bytes, is not ok, and refused with invalid_properties in "
+          "all fourteen places") {
     check_rooms(std::make_index_sequence<30>());
     for (const Frame& frame : frames) {
         CAPTURE(frame.place);
@@ -1030,8 +1036,8 @@ const in::Place with_reasons[] = {in::connack, in::puback, in::pubrec, in::pubre
 }  // namespace
 
 TEST_CASE("MQTT 5 [MQTT-3.2.2-8], [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.6.2-1], [MQTT-3.7.2-1], [MQTT-3.9.3-2], "
-          "[MQTT-3.11.3-2], [MQTT-3.14.2-1], [MQTT-3.15.2-1] of the 256 reason codes each packet has those of table 2-6; others "
-          "are a protocol error, and not written") {
+          "[MQTT-3.11.3-2], [MQTT-3.14.2-1], [MQTT-3.15.2-1] of the 256 reason codes each packet has those of table 2-6; "
+          "others are a protocol error, and not written") {
     size_t good = 0;
     for (const in::Place place : with_reasons) {
         for (size_t code = 0; code < 256; ++code) {

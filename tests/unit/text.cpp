@@ -349,8 +349,8 @@ TEST_CASE("MQTT 5 [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1] filters that ar
     CHECK(!mqtt::valid_filter(std::string_view("a\0", 2), true));
 }
 
-TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] a shared subscription is $share, a name that is not empty and has no wildcard, "
-          "and a filter") {
+TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] a shared subscription is $share, a name that is not empty and has no "
+          "wildcard, and a filter") {
     const std::string_view good[] = {
         "$share/consumer1/sport/tennis/+", "$share/consumer2//finance", "$share/consumer1//finance",   // section 4.8.2
         "$share/a/b", "$share/a/#", "$share/a/+", "$share/a/+/#", "$share/a//", "$share/a//#", "$share/ / ", "$share/$/$",
@@ -370,15 +370,15 @@ TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] a shared subscription is $share
         CHECK(!mqtt::valid_filter(filter, true));
         CHECK(mqtt::valid_filter(filter));
     }
-    const std::string_view neither[] = {"$share/#/a", "$share/a+/b", "$share/a#/b", "$share/a/b#", "$share/a/#/b", "$share/a/+b",
-                                        "$share/\xFF/a", "$share/a/\xFF"};
+    const std::string_view neither[] = {"$share/#/a", "$share/a+/b", "$share/a#/b", "$share/a/b#", "$share/a/#/b",
+                                        "$share/a/+b", "$share/\xFF/a", "$share/a/\xFF"};
     for (const std::string_view filter : neither) {
         INFO(wire::hex(filter));
         CHECK(!mqtt::valid_filter(filter, true));
         CHECK(!mqtt::valid_filter(filter));
     }
-    const std::string_view not_shared[] = {"", "$", "$share", "$shar/", "$shared/a", "$Share/a/b", "$share\\a/b", "/$share/a/b",
-                                           "a/$share//b", "share/a/b", "$sharex//b", "$share+"};
+    const std::string_view not_shared[] = {"", "$", "$share", "$shar/", "$shared/a", "$Share/a/b", "$share\\a/b",
+                                           "/$share/a/b", "a/$share//b", "share/a/b", "$sharex//b", "$share+"};
     for (const std::string_view filter : not_shared) {
         INFO(wire::hex(filter));
         CHECK(!mqtt::is_shared(filter));
@@ -386,8 +386,8 @@ TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] a shared subscription is $share
     }
 }
 
-TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] $share/ and all endings of up to 6 of the characters a / + # are judged as level "
-          "by level") {
+TEST_CASE("MQTT 5 [MQTT-4.8.2-1], [MQTT-4.8.2-2] $share/ and all endings of up to 6 of the characters a / + # are judged as "
+          "level by level") {
     size_t wrong = 0, good = 0;
     for (size_t size = 0; size <= 6; ++size) {
         for (size_t number = 0; number < size_t{1} << (2 * size); ++number) {
