@@ -15,7 +15,8 @@ int use_vocabulary(mqtt::Bytes in) {
     const mqtt::Error error = static_cast<mqtt::Error>(in.empty() ? 0 : in[0]);
     const mqtt::ReasonCode reason = static_cast<mqtt::ReasonCode>(in.empty() ? 0 : in[0]);
     sum += mqtt::to_string(error)[0] + static_cast<int>(mqtt::fault(error)) + mqtt::granted(in.empty() ? 0 : in[0]);
-    sum += mqtt::to_string(reason)[0] + mqtt::granted(reason) + mqtt::legal(reason, mqtt::PacketType::disconnect);
+    sum += mqtt::to_string(reason)[0] + mqtt::granted(reason);
+    if constexpr (mqtt::has_v5) sum += mqtt::legal(reason, mqtt::PacketType::disconnect);
     sum += mqtt::valid_filter(text, true) + mqtt::is_shared(text);
     for (const uint8_t byte : in) sum += byte;
     return sum;
@@ -66,6 +67,7 @@ int use_properties(mqtt::Properties list) {
 
 using Built = mqtt::PropertyBuffer<64>;
 void build_properties(mqtt::Bytes in, Built& built) {
+    if constexpr (!mqtt::has_v5) return;   // what the application builds is in its image, whatever it is good for
     built.add(mqtt::prop::message_expiry_interval, device_in).add(mqtt::prop::content_type, in.text());
     built.add(mqtt::prop::response_topic, in.text()).add(mqtt::prop::correlation_data, in);
     built.add(mqtt::prop::subscription_identifier, 300).add(mqtt::prop::server_keep_alive, 60);

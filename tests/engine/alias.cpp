@@ -45,7 +45,8 @@ std::string plain(const std::string& topic, const std::string& payload = "x") {
     return packet(0x30, text(topic) + bytes({0}) + payload);
 }
 std::string aliased(QoS qos, int id, const std::string& topic, int alias, const std::string& payload) {
-    return packet(0x30 | static_cast<int>(qos) << 1, text(topic) + (qos == qos0 ? "" : bytes({id / 256, id % 256})) + bytes({3, 0x23, alias / 256, alias % 256}) + payload);
+    return packet(0x30 | static_cast<int>(qos) << 1, text(topic) + (qos == qos0 ? "" : bytes({id / 256, id % 256})) +
+                                                         bytes({3, 0x23, alias / 256, alias % 256}) + payload);
 }
 
 }  // namespace
@@ -84,7 +85,8 @@ TEST_CASE("MQTT 5 [MQTT-3.3.2-7] what is kept for a resend has its topic with it
     CHECK(s.client.publish("topic", "x").ok());
     CHECK(s.client.publish("topic", "x", qos1).ok());
     CHECK(s.client.publish("topic", "x", qos2).ok());
-    s.expects(aliased("topic", 1) + packet(0x32, text("topic") + bytes({0, 1, 0, 'x'})) + packet(0x34, text("topic") + bytes({0, 2, 0, 'x'})));
+    s.expects(aliased("topic", 1) + packet(0x32, text("topic") + bytes({0, 1, 0, 'x'})) +
+              packet(0x34, text("topic") + bytes({0, 2, 0, 'x'})));
     s.reconnect(allows(10), true);
     s.expects(packet(0x3A, text("topic") + bytes({0, 1, 0, 'x'})) + packet(0x3C, text("topic") + bytes({0, 2, 0, 'x'})));
 }
@@ -133,7 +135,8 @@ TEST_CASE("MQTT 5 when the server's maximum is reached, the remembering begins a
     Session5 s(sending(1000));
     s.connect(allows(2));
     for (const char* topic : {"aaaa", "bbbb", "cccc", "bbbb", "aaaa", "aaaa"}) CHECK(s.client.publish(topic, "x").ok());
-    s.expects(aliased("aaaa", 1) + aliased("bbbb", 2) + aliased("cccc", 1) + aliased("bbbb", 2) + aliased("aaaa", 1) + aliased("", 1));
+    s.expects(aliased("aaaa", 1) + aliased("bbbb", 2) + aliased("cccc", 1) + aliased("bbbb", 2) + aliased("aaaa", 1) +
+              aliased("", 1));
 }
 
 TEST_CASE("MQTT 5 each topic takes 4 bytes and its length of the memory; when it is full, the remembering begins anew") {
@@ -149,9 +152,11 @@ TEST_CASE("MQTT 5 each topic takes 4 bytes and its length of the memory; when it
         else if (size < 16) // one at a time
             for (const char* topic : {"aaaa", "bbbb", "cccc", "aaaa", "bbbb", "cccc"}) wanted += aliased(topic, 1);
         else if (size < 24) // two
-            wanted = aliased("aaaa", 1) + aliased("bbbb", 2) + aliased("cccc", 1) + aliased("aaaa", 2) + aliased("bbbb", 1) + aliased("cccc", 2);
+            wanted = aliased("aaaa", 1) + aliased("bbbb", 2) + aliased("cccc", 1) + aliased("aaaa", 2) + aliased("bbbb", 1) +
+                     aliased("cccc", 2);
         else
-            wanted = aliased("aaaa", 1) + aliased("bbbb", 2) + aliased("cccc", 3) + aliased("", 1) + aliased("", 2) + aliased("", 3);
+            wanted =
+                aliased("aaaa", 1) + aliased("bbbb", 2) + aliased("cccc", 3) + aliased("", 1) + aliased("", 2) + aliased("", 3);
         s.expects(wanted);
     }
 }
@@ -170,7 +175,8 @@ TEST_CASE("MQTT 5 topics of up to 3 bytes are shorter than their alias, and are 
     s.connect(allows(10));
     for (int i = 0; i < 2; ++i)
         for (const char* topic : {"a", "ab", "abc", "abcd"}) CHECK(s.client.publish(topic, "x").ok());
-    s.expects(plain("a") + plain("ab") + plain("abc") + aliased("abcd", 1) + plain("a") + plain("ab") + plain("abc") + aliased("", 1));
+    s.expects(plain("a") + plain("ab") + plain("abc") + aliased("abcd", 1) + plain("a") + plain("ab") + plain("abc") +
+              aliased("", 1));
 }
 
 TEST_CASE("MQTT 5 aliases above 255 have two bytes") {
@@ -258,7 +264,8 @@ TEST_CASE("MQTT 5 a message that could not be queued sets no alias") {
     PropertyBuffer<4> bad;
     bad.add(prop::server_keep_alive, 1);
     CHECK(name(s.client.publish("topic", "x", qos0, Retain::no, bad).error) == "invalid properties");
-    CHECK(name(s.client.publish("topic", "x", qos0, static_cast<Retain>(0), PropertyBuffer<1>().add(prop::content_type, "c")).error) == "invalid properties");
+    CHECK(name(s.client.publish("topic", "x", qos0, static_cast<Retain>(0), PropertyBuffer<1>().add(prop::content_type, "c"))
+                   .error) == "invalid properties");
     s.port.write_limit = 0;
     const std::string large(50, 'l');
     CHECK(s.client.publish("t", large).ok());
@@ -292,7 +299,9 @@ TEST_CASE("MQTT 5 [MQTT-3.2.2-15] an alias that makes a message larger than the 
         CHECK(second.ok() == (limit >= 18));
         if (limit < 18)
             CHECK(name(first.error) == "packet too large");
-        s.expects(limit < 18 ? "" : limit < 21 ? plain("abcd", payload) + plain("abcd", payload) : aliased("abcd", 1, payload) + aliased("", 1, payload));
+        s.expects(limit < 18   ? ""
+                  : limit < 21 ? plain("abcd", payload) + plain("abcd", payload)
+                               : aliased("abcd", 1, payload) + aliased("", 1, payload));
     }
 }
 
@@ -441,7 +450,8 @@ TEST_CASE("MQTT 5 [MQTT-4.7.3-1] a message with neither a topic nor an alias is 
             Receiver s(5, 100);
             s.sends(aliased("topic", 1));
             s.received("topic", "x");
-            s.sends(packet(0x30 | static_cast<int>(qos) << 1, bytes({0, 0}) + (qos == qos0 ? "" : bytes({0, 7})) + properties + "x"));
+            s.sends(packet(0x30 | static_cast<int>(qos) << 1,
+                           bytes({0, 0}) + (qos == qos0 ? "" : bytes({0, 7})) + properties + "x"));
             s.rejects_with(0x82, Error::protocol_error);
         }
 }
@@ -583,7 +593,8 @@ TEST_CASE("MQTT 5 aliases in messages that are larger than rx: set with pieces, 
                 CAPTURE(rx);
                 Receiver s(2, 40, rx);
                 s.port.read_limit = read_limit;
-                s.sends(aliased(qos, 7, "topic", 1, payload) + aliased(qos, 8, "", 1, payload) + aliased("", 1, "small") + aliased("other", 1, "o") + aliased(qos, 9, "", 1, payload));
+                s.sends(aliased(qos, 7, "topic", 1, payload) + aliased(qos, 8, "", 1, payload) + aliased("", 1, "small") +
+                        aliased("other", 1, "o") + aliased(qos, 9, "", 1, payload));
                 std::string log, expected;
                 for (Event event = s.next(); event.kind != Event::none; event = s.next()) {
                     REQUIRE(event.kind == Event::received);
@@ -612,9 +623,10 @@ TEST_CASE("MQTT 5 a large message whose alias found no room is skipped, once, an
 TEST_CASE("MQTT 5 a message that is skipped because it is too long for rx may have set an alias: with the next use of it the connection begins anew") {
     struct {
         std::string topic, list;
-    } const rows[] = {{std::string(60, 't'), bytes({3, 0x23, 0, 1})},                                                 // the topic is too long
-                      {"topic", bytes({50, 0x23, 0, 1, 0x03, 0, 44}) + std::string(44, 'c')},                        // its properties, the alias first
-                      {"topic", bytes({50, 0x03, 0, 44}) + std::string(44, 'c') + bytes({0x23, 0, 1})}};             // the alias last
+    } const rows[] = {{std::string(60, 't'), bytes({3, 0x23, 0, 1})},   // the topic is too long
+                      {"topic",
+                       bytes({50, 0x23, 0, 1, 0x03, 0, 44}) + std::string(44, 'c')},   // its properties, the alias first
+                      {"topic", bytes({50, 0x03, 0, 44}) + std::string(44, 'c') + bytes({0x23, 0, 1})}};   // the alias last
     for (const auto& row : rows)
         for (const QoS qos : {qos0, qos1, qos2})
             for (const bool anew : {false, true}) {
@@ -625,7 +637,8 @@ TEST_CASE("MQTT 5 a message that is skipped because it is too long for rx may ha
                     s.sends(aliased("before", 1));
                     s.received("before", "x");
                 }
-                s.sends(packet(0x30 | static_cast<int>(qos) << 1, text(row.topic) + (qos == qos0 ? "" : bytes({0, 7})) + row.list + "payload"));
+                s.sends(packet(0x30 | static_cast<int>(qos) << 1,
+                               text(row.topic) + (qos == qos0 ? "" : bytes({0, 7})) + row.list + "payload"));
                 CHECK(s.expect_event(Event::skipped).packet_id == (qos == qos0 ? 0 : 7));
                 s.expects(qos == qos0 ? "" : bytes({qos == qos1 ? 0x40 : 0x50, 2, 0, 7}));
                 s.sends(aliased("", 1, "x"));   // which the server may do: it is not its fault
@@ -646,7 +659,8 @@ TEST_CASE("MQTT 5 a wrong alias in a message that is larger than rx is refused, 
         unknown.sends(aliased(qos, 7, "", 2, payload));
         unknown.rejects_with(0x82, Error::protocol_error);
         Receiver without(2, 40, 40);
-        without.sends(packet(0x30 | static_cast<int>(qos) << 1, bytes({0, 0}) + (qos == qos0 ? "" : bytes({0, 7})) + bytes({0}) + payload));
+        without.sends(packet(0x30 | static_cast<int>(qos) << 1,
+                             bytes({0, 0}) + (qos == qos0 ? "" : bytes({0, 7})) + bytes({0}) + payload));
         without.rejects_with(0x82, Error::protocol_error);
     }
 }

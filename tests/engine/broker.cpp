@@ -1548,12 +1548,12 @@ TEST_CASE("MQTT 5 [server 4.13.1-1] malformed packets and protocol errors: the c
         {raw({0x20, 3, 0, 0, 0}), 0x82},                                // CONNACK
         {connect_5('a'), 0x82},                                         // a second CONNECT
     };
-    for (const auto& [bytes, reason] : packets) {
-        CAPTURE(hex(bytes));
+    for (const auto& packet : packets) {
+        CAPTURE(hex(packet.first));
         Broker broker;
         Client5 a(broker, 'a');
-        a.sends(bytes);
-        CHECK(a.hears() == hex({0xE0, 1, reason}));
+        a.sends(packet.first);
+        CHECK(a.hears() == hex({0xE0, 1, packet.second}));
         CHECK(a.cut_off());
         CHECK(broker.violations().size() == 1);
     }

@@ -21,7 +21,8 @@ std::string name(Error error) { return mqtt::to_string(error); }
 PropertyBuffer<8> expires_in(uint32_t seconds) { return PropertyBuffer<8>().add(prop::message_expiry_interval, seconds); }
 // Its bytes, as a packet has them: property length, id, value.
 std::string interval(uint32_t seconds) {
-    return bytes({5, 0x02, static_cast<int>(seconds >> 24), static_cast<int>(seconds >> 16 & 255), static_cast<int>(seconds >> 8 & 255), static_cast<int>(seconds & 255)});
+    return bytes({5, 0x02, static_cast<int>(seconds >> 24), static_cast<int>(seconds >> 16 & 255),
+                  static_cast<int>(seconds >> 8 & 255), static_cast<int>(seconds & 255)});
 }
 // PUBLISH of topic "t"; id 0: QoS 0.
 std::string published(int first_byte, int id, uint32_t seconds, const std::string& payload) {
@@ -117,8 +118,16 @@ TEST_CASE("MQTT 5 a message that is sent at once has the interval that it was gi
 TEST_CASE("MQTT 5 the interval of a message that waits is counted down by the whole seconds that it has waited") {
     struct {
         uint32_t given, waited_ms, sent;
-    } const list[] = {{100, 0, 100}, {100, 999, 100}, {100, 1000, 99}, {100, 1999, 99}, {100, 60000, 40}, {100, 99999, 1},
-                      {0x01000000, 256000, 0x00FFFF00}, {0xFFFFFFFE, 5000, 0xFFFFFFF9}, {5000000, 4194304000, 805696}, {90000, 86400000, 3600}};
+    } const list[] = {{100, 0, 100},
+                      {100, 999, 100},
+                      {100, 1000, 99},
+                      {100, 1999, 99},
+                      {100, 60000, 40},
+                      {100, 99999, 1},
+                      {0x01000000, 256000, 0x00FFFF00},
+                      {0xFFFFFFFE, 5000, 0xFFFFFFF9},
+                      {5000000, 4194304000, 805696},
+                      {90000, 86400000, 3600}};
     for (const auto& row : list)
         for (const QoS qos : {qos0, qos1, qos2})
             for (const bool steps : {false, true}) {
@@ -491,7 +500,8 @@ TEST_CASE("MQTT 5 an expired message makes room in the window while connected") 
 }
 
 TEST_CASE("MQTT 5 the interval may be anywhere among the properties, and only it is changed") {
-    const std::string before = bytes({0x26, 0, 4, 2, 2, 2, 2, 0, 1, 2, 0x01, 1}), behind = bytes({0x09, 0, 5, 2, 0, 0, 0, 100, 0x03, 0, 1, 'c'});
+    const std::string before = bytes({0x26, 0, 4, 2, 2, 2, 2, 0, 1, 2, 0x01, 1}),
+                      behind = bytes({0x09, 0, 5, 2, 0, 0, 0, 100, 0x03, 0, 1, 'c'});
     static const uint8_t correlation[] = {2, 0, 0, 0, 100};   // looks like one
     for (int where = 0; where < 3; ++where)
         for (const QoS qos : {qos0, qos1, qos2}) {
@@ -502,7 +512,9 @@ TEST_CASE("MQTT 5 the interval may be anywhere among the properties, and only it
             p.add(prop::correlation_data, correlation).add(prop::content_type, "c");
             if (where == 2) p.add(prop::message_expiry_interval, 100);
             const std::string reduced = bytes({2, 0, 0, 0, 70});
-            const std::string list = where == 0 ? reduced + before + behind : where == 1 ? before + reduced + behind : before + behind + reduced;
+            const std::string list = where == 0   ? reduced + before + behind
+                                     : where == 1 ? before + reduced + behind
+                                                  : before + behind + reduced;
             Patient s;
             const int id = s.client.publish("t", "x", qos, Retain::no, p).packet_id;
             PropertyBuffer<64> others;   // without an interval
@@ -510,7 +522,8 @@ TEST_CASE("MQTT 5 the interval may be anywhere among the properties, and only it
             CHECK(s.client.publish("t", "y", qos0, Retain::no, others).ok());
             s.port.clock += 30000;
             s.online({}, false);
-            s.expects(packet(0x30 | static_cast<int>(qos) << 1, bytes({0, 1, 't'}) + (id == 0 ? "" : bytes({0, id})) + test::properties(list) + "x") +
+            s.expects(packet(0x30 | static_cast<int>(qos) << 1,
+                             bytes({0, 1, 't'}) + (id == 0 ? "" : bytes({0, id})) + test::properties(list) + "x") +
                       packet(0x30, bytes({0, 1, 't', 8, 0x09, 0, 5, 2, 0, 0, 0, 100, 'y'})));
         }
 }
@@ -525,7 +538,8 @@ TEST_CASE("MQTT 5 a message of 128 bytes and more, and of 128 bytes of propertie
         CHECK(s.client.publish("topic", "payload", qos1, Retain::no, p).packet_id == 1);
         s.port.clock += 99999;
         s.online({}, false);
-        s.expects(packet(0x32, test::text("topic") + bytes({0, 1}) + test::properties(bytes({0x03}) + test::text(value) + bytes({2, 0, 0, 0, 1})) + "payload"));
+        s.expects(packet(0x32, test::text("topic") + bytes({0, 1}) +
+                                   test::properties(bytes({0x03}) + test::text(value) + bytes({2, 0, 0, 0, 1})) + "payload"));
     }
 }
 
@@ -596,7 +610,8 @@ TEST_CASE("MQTT 5 the interval that is sent is never more than the one that was 
             bool found = false;
             for (const uint32_t less : {0U, 1U})
                 for (const uint32_t more : {0U, 1U})
-                    found = found || rest == published(0x3A, id, b > less ? b - less : 0, "b") + published(0x3C, id + 1, 380 - more, "c");
+                    found = found || rest == published(0x3A, id, b > less ? b - less : 0, "b") +
+                                                 published(0x3C, id + 1, 380 - more, "c");
             CHECK_MESSAGE(found, test::hex(rest));
         }
 }
@@ -645,7 +660,8 @@ TEST_CASE("MQTT 5 a message begun with begin_publish() does not expire before it
                 s.port.write_limit = SIZE_MAX;
                 CHECK(s.client.write_payload("123").size == 3);
             }
-            s.expects((lost && qos == qos0 ? "" : published(first, id, 0, "123")) + published(0x32, id + 1, lost ? (qos == qos0 ? 870 : 860) : 990, "behind"));
+            s.expects((lost && qos == qos0 ? "" : published(first, id, 0, "123")) +
+                      published(0x32, id + 1, lost ? (qos == qos0 ? 870 : 860) : 990, "behind"));
             CHECK(s.next().kind == Event::none);
         }
 }
@@ -728,6 +744,6 @@ TEST_CASE("MQTT 5 a QoS 0 message with a topic alias is not expired, as the ones
     s.drops(0, s.port.clock, 2);   // "3", which has none
     s.quiet();
     s.port.write_limit = SIZE_MAX;
-    s.expects(packet(0x30, test::text("topic") + bytes({8, 2, 0, 0, 0, 0, 0x23, 0, 1, '1'})) + packet(0x30, bytes({0, 0, 8, 2, 0, 0, 0, 0, 0x23, 0, 1, '2'})) +
-              packet(0x30, bytes({0, 0, 3, 0x23, 0, 1, '4'})));
+    s.expects(packet(0x30, test::text("topic") + bytes({8, 2, 0, 0, 0, 0, 0x23, 0, 1, '1'})) +
+              packet(0x30, bytes({0, 0, 8, 2, 0, 0, 0, 0, 0x23, 0, 1, '2'})) + packet(0x30, bytes({0, 0, 3, 0x23, 0, 1, '4'})));
 }

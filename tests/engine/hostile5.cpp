@@ -113,7 +113,8 @@ struct Busy : Session5 {
         reconnect({}, true);
         expects({0x3A, 7, 0, 1, 't', 0, 1, 0, '1', 0x3C, 7, 0, 1, 't', 0, 2, 0, '2', 0x82, 11, 0, 4, 0, 0, 1, 'a', 0, 0, 1, 'b', 2,
                  0xA2, 6, 0, 5, 0, 0, 1, 'c', 0x62, 2, 0, 3});
-        sends({0x3C, 7, 0, 1, 't', 0, 6, 0, '6', 0x62, 2, 0, 6, 0x40, 2, 0, 1, 0x50, 2, 0, 2, 0x70, 2, 0, 3, 0x90, 5, 0, 4, 0, 0, 2, 0xB0, 4, 0, 5, 0, 0});
+        sends({0x3C, 7, 0, 1, 't', 0, 6, 0, '6', 0x62, 2, 0, 6, 0x40, 2, 0, 1, 0x50, 2,
+               0, 2, 0x70, 2, 0, 3, 0x90, 5, 0, 4, 0, 0, 2, 0xB0, 4, 0, 5, 0, 0});
         CHECK(expect_event(Event::pubrel).packet_id == 6);
         CHECK(expect_event(Event::acknowledged).packet_id == 1);
         CHECK(expect_event(Event::pubrec).packet_id == 2);
@@ -260,14 +261,18 @@ List answers() {
         {"UNSUBACK larger than rx", bytes({0xB0, 0xFF, 0x7F}), 0x95},
         {"PUBACK larger than the maximum", bytes({0x40, 0xFF, 0x02}), 0x95},
     };
-    const std::map<int, std::string> names = {{0x40, "PUBACK"}, {0x50, "PUBREC"}, {0x62, "PUBREL"}, {0x70, "PUBCOMP"}, {0x90, "SUBACK"}, {0xB0, "UNSUBACK"}};
+    const std::map<int, std::string> names = {{0x40, "PUBACK"}, {0x50, "PUBREC"}, {0x62, "PUBREL"},
+                                              {0x70, "PUBCOMP"}, {0x90, "SUBACK"}, {0xB0, "UNSUBACK"}};
     for (const auto& entry : names) {
         const int type = entry.first;
         const std::string& what = entry.second;
         const bool suback = type == 0x90 || type == 0xB0;
         const int id = type == 0x40 ? 1 : type == 0x50 ? 2 : type == 0x62 ? 6 : type == 0x70 ? 3 : type == 0x90 ? 4 : 5;
-        const std::string head = suback ? bytes({0, id}) : bytes({0, id, 0}), tail = suback ? bytes({0}) + (id == 4 ? bytes({0}) : "") : "";
-        const auto add = [&](const std::string& detail, const std::string& body, int reason) { list.push_back({what + detail, packet(type, body), reason}); };
+        const std::string head = suback ? bytes({0, id}) : bytes({0, id, 0}),
+                          tail = suback ? bytes({0}) + (id == 4 ? bytes({0}) : "") : "";
+        const auto add = [&](const std::string& detail, const std::string& body, int reason) {
+            list.push_back({what + detail, packet(type, body), reason});
+        };
         add(" of length 0", "", 0x81);
         add(" of length 1", bytes({0}), 0x81);
         add(" with id 0", bytes({0, 0}) + (suback ? bytes({0, 0}) : ""), 0x81);
@@ -279,21 +284,24 @@ List answers() {
         add(" with two reason strings", head + test::properties(each_property().at(0x1F) + each_property().at(0x1F)) + tail, 0x82);
         add(" with an unknown property", head + test::properties(bytes({0x05, 0})) + tail, 0x81);
         for (const auto& [property, block] : each_property())
-            if (property != 0x1F && property != 0x26) add(" with property " + std::to_string(property), head + test::properties(block) + tail, 0x81);
+            if (property != 0x1F && property != 0x26)
+                add(" with property " + std::to_string(property), head + test::properties(block) + tail, 0x81);
     }
     return list;
 }
 
 List disconnects() {
     List list = {
-        {"DISCONNECT with Session Expiry Interval", packet(0xE0, bytes({0}) + test::properties(each_property().at(0x11))), 0x82},
+        {"DISCONNECT with Session Expiry Interval", packet(0xE0, bytes({0}) + test::properties(each_property().at(0x11))),
+         0x82},
         {"DISCONNECT with the reason to publish the will", bytes({0xE0, 1, 4}), 0x82},
         {"DISCONNECT with code 1", bytes({0xE0, 1, 1}), 0x82},
         {"DISCONNECT with code 0x84", bytes({0xE0, 1, 0x84}), 0x82},
         {"DISCONNECT with code 0xFF", bytes({0xE0, 2, 0xFF, 0}), 0x82},
         {"DISCONNECT with something behind its properties", bytes({0xE0, 3, 0, 0, 0}), 0x81},
         {"DISCONNECT with a property length beyond it", bytes({0xE0, 2, 0, 1}), 0x81},
-        {"DISCONNECT with two reason strings", packet(0xE0, bytes({0x8B}) + test::properties(each_property().at(0x1F) + each_property().at(0x1F))), 0x82},
+        {"DISCONNECT with two reason strings",
+         packet(0xE0, bytes({0x8B}) + test::properties(each_property().at(0x1F) + each_property().at(0x1F))), 0x82},
         {"DISCONNECT larger than the maximum", bytes({0xE0, 0xC7, 0x01}), 0x95},
         {"AUTH, for which nobody asked", bytes({0xF0, 0}), 0x82},
         {"AUTH that goes on", packet(0xF0, bytes({0x18}) + test::properties(each_property().at(0x15))), 0x82},
@@ -303,7 +311,9 @@ List disconnects() {
     };
     const std::set<int> legal = {0x11, 0x1C, 0x1F, 0x26};
     for (const auto& [id, property] : each_property())
-        if (legal.count(id) == 0) list.push_back({"DISCONNECT with property " + std::to_string(id), packet(0xE0, bytes({0x8B}) + test::properties(property)), 0x81});
+        if (legal.count(id) == 0)
+            list.push_back({"DISCONNECT with property " + std::to_string(id),
+                            packet(0xE0, bytes({0x8B}) + test::properties(property)), 0x81});
     return list;
 }
 
@@ -407,7 +417,8 @@ TEST_CASE("MQTT 5 no DISCONNECT stands in the middle of another packet: it is le
         s.port.write_limit = SIZE_MAX;
         const Event event = s.expect_event(Event::disconnected);
         CHECK(name(event.error) == "protocol error");
-        CHECK(event.reason == (cut == 0 ? mqtt::ReasonCode::protocol_error : mqtt::ReasonCode::success));   // what the server was told
+        CHECK(event.reason ==
+              (cut == 0 ? mqtt::ReasonCode::protocol_error : mqtt::ReasonCode::success));   // what the server was told
         CHECK(hex(s.port.from_client) == hex(cut == 0 ? bytes({0xE0, 1, 0x82}) : more.substr(0, cut)));
         s.port.from_client.clear();
         if (cut == 0) continue;   // then the message waits for the next connection
@@ -480,8 +491,12 @@ TEST_CASE("MQTT 5 each property in each packet of a server, legal or not: taken,
         int type;
         std::string head, tail;
         std::set<int> legal;
-    } const rows[] = {{0x30, text("t"), "x", {0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x23, 0x26}}, {0x40, bytes({0, 99, 0}), "", {0x1F, 0x26}}, {0x50, bytes({0, 99, 0}), "", {0x1F, 0x26}},
-                      {0x62, bytes({0, 99, 0}), "", {0x1F, 0x26}}, {0x70, bytes({0, 99, 0}), "", {0x1F, 0x26}}, {0x90, bytes({0, 99}), bytes({0}), {0x1F, 0x26}},
+    } const rows[] = {{0x30, text("t"), "x", {0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x23, 0x26}},
+                      {0x40, bytes({0, 99, 0}), "", {0x1F, 0x26}},
+                      {0x50, bytes({0, 99, 0}), "", {0x1F, 0x26}},
+                      {0x62, bytes({0, 99, 0}), "", {0x1F, 0x26}},
+                      {0x70, bytes({0, 99, 0}), "", {0x1F, 0x26}},
+                      {0x90, bytes({0, 99}), bytes({0}), {0x1F, 0x26}},
                       {0xB0, bytes({0, 99}), bytes({0}), {0x1F, 0x26}}};
     for (const auto& row : rows)
         for (const auto& entry : each_property()) {
@@ -520,12 +535,14 @@ TEST_CASE("MQTT 5 a server that is wrong each time is met with longer and longer
 namespace {
 
 std::string told(const Event& event) {   // all of it, in a form that can be compared
-    std::string out = std::to_string(event.kind) + ' ' + mqtt::to_string(event.error) + ' ' + std::to_string(static_cast<int>(event.reason)) + ' ' +
-                      std::to_string(event.packet_id) + ' ' + hex(event.reason_codes.text()) + "| " + hex(event.properties.block().text());
+    std::string out = std::to_string(event.kind) + ' ' + mqtt::to_string(event.error) + ' ' +
+                      std::to_string(static_cast<int>(event.reason)) + ' ' + std::to_string(event.packet_id) + ' ' +
+                      hex(event.reason_codes.text()) + "| " + hex(event.properties.block().text());
     if (event.kind == Event::received) {
         const mqtt::Message& m = event.message;
-        out += hex(m.topic) + "| " + hex(m.payload.text()) + "| " + hex(m.properties.block().text()) + std::to_string(m.offset) + '/' + std::to_string(m.total) + ' ' +
-               std::to_string(static_cast<int>(m.qos)) + std::to_string(m.retain) + std::to_string(m.duplicate);
+        out += hex(m.topic) + "| " + hex(m.payload.text()) + "| " + hex(m.properties.block().text()) +
+               std::to_string(m.offset) + '/' + std::to_string(m.total) + ' ' + std::to_string(static_cast<int>(m.qos)) +
+               std::to_string(m.retain) + std::to_string(m.duplicate);
     }
     return out + '\n';
 }
@@ -534,13 +551,17 @@ std::string told(const Event& event) {   // all of it, in a form that can be com
 const std::vector<std::string>& valid_packets() {
     static const std::vector<std::string> list = {
         bytes({0x30, 4, 0, 1, 't', 0}),
-        packet(0x31, text("a/b") + test::properties(each_property().at(0x01) + each_property().at(0x02) + each_property().at(0x03) + each_property().at(0x26)) + "payload"),
+        packet(0x31, text("a/b") +
+                         test::properties(each_property().at(0x01) + each_property().at(0x02) + each_property().at(0x03) +
+                                          each_property().at(0x26)) +
+                         "payload"),
         packet(0x32, text("t") + bytes({0, 10}) + test::properties(each_property().at(0x08) + each_property().at(0x09)) + "x"),
         packet(0x34, text("topic") + bytes({0, 11, 3, 0x23, 0, 2}) + "y"),
         packet(0x30, bytes({0, 0, 3, 0x23, 0, 2}) + "by alias"),
         packet(0x3D, text("t") + bytes({0, 12, 4, 0x0B, 1, 0x0B, 2}) + "z"),
         packet(0x32, text("t") + bytes({0, 13, 0}) + std::string(123, 'w')),   // a length of two bytes
-        packet(0x30, text("t") + test::properties(bytes({0x03}) + text(std::string(125, 'c'))) + "v"),   // the same of its properties
+        packet(0x30,
+               text("t") + test::properties(bytes({0x03}) + text(std::string(125, 'c'))) + "v"),   // the same of its properties
         bytes({0x40, 4, 0, 1, 0x10, 0}),
         packet(0x50, bytes({0, 2, 0}) + test::properties(each_property().at(0x1F) + each_property().at(0x26))),
         bytes({0x90, 5, 0, 4, 0, 1, 0x80}),
@@ -609,7 +630,8 @@ TEST_CASE("MQTT 5 every valid packet gives the same events and the same answers 
         CHECK(bytewise.events == whole.events);
         CHECK(hex(bytewise.written) == hex(whole.written));
     }
-    CHECK(hex(outcome({all}).written) == hex(bytes({0x40, 2, 0, 10, 0x50, 2, 0, 11, 0x50, 2, 0, 12, 0x40, 2, 0, 13, 0x62, 2, 0, 2, 0x70, 2, 0, 11, 0x70, 3, 0, 99, 0x92})));
+    CHECK(hex(outcome({all}).written) == hex(bytes({0x40, 2, 0, 10, 0x50, 2, 0, 11, 0x50, 2, 0, 12, 0x40, 2, 0,
+                                                    13, 0x62, 2, 0, 2, 0x70, 2, 0, 11, 0x70, 3, 0, 99, 0x92})));
 }
 
 TEST_CASE("MQTT 5 every valid packet cut short at each length by the end of the connection delivers nothing and loses nothing") {
@@ -753,7 +775,8 @@ const char* survives(const std::string& stream, Random& random) {
         if (!rx.holds(event.reason_codes.data(), event.reason_codes.size())) return "codes outside rx";
         if (event.kind == Event::received) {
             if (!mqtt::valid_topic(m.topic)) return "an invalid topic is delivered";
-            if (!rx.holds(m.topic.data(), m.topic.size()) && !received.holds(m.topic.data(), m.topic.size())) return "a topic outside its memory";
+            if (!rx.holds(m.topic.data(), m.topic.size()) && !received.holds(m.topic.data(), m.topic.size()))
+                return "a topic outside its memory";
             if (!rx.holds(m.payload.data(), m.payload.size())) return "a payload outside rx";
             if (!rx.holds(m.properties.block().data(), m.properties.block().size())) return "properties outside rx";
             if (!valid(m.properties, mqtt::PacketType::publish)) return "invalid properties are delivered";
@@ -765,7 +788,9 @@ const char* survives(const std::string& stream, Random& random) {
         if (event.kind == Event::skipped && m.total > mqtt::max_remaining_length) return "a total that cannot be";
         if (event.kind == Event::disconnected) {
             ++disconnected;
-            if (mqtt::fault(event.error) != mqtt::Fault::server) return mqtt::to_string(event.error);
+            // An alias may have been set by what was too long for rx.
+            const bool forgotten = event.error == Error::buffer_too_small && aliases != 0 && stream.size() > rx.size;
+            if (mqtt::fault(event.error) != mqtt::Fault::server && !forgotten) return mqtt::to_string(event.error);
             // DISCONNECT, if there was one, is the last that was written.
             const bool ours = event.error != Error::server_disconnected && event.error != Error::connection_refused;
             if (ours && event.reason != mqtt::ReasonCode::success) {
@@ -824,7 +849,7 @@ TEST_CASE("MQTT 5 random bytes from the server: nothing outside the buffers is t
         if (wrong == nullptr) continue;
         CAPTURE(seed);
         CAPTURE(hex(stream));
-        FAIL(wrong);
+        FAIL(std::string(wrong));
     }
 }
 
@@ -850,7 +875,7 @@ TEST_CASE("MQTT 5 mutated streams of valid packets: nothing outside the buffers 
         if (wrong == nullptr) continue;
         CAPTURE(seed);
         CAPTURE(hex(stream));
-        FAIL(wrong);
+        FAIL(std::string(wrong));
     }
 }
 
@@ -867,14 +892,32 @@ struct Call {
 };
 std::vector<Call> calls() {
     return {
-        {"publish QoS 0", {0x01, 0x02, 0x03, 0x08, 0x09, 0x26}, [](Session5& s, Properties p) { return s.client.publish("topic", "x", qos0, Retain::no, p).error; }, ""},
-        {"publish QoS 1", {0x01, 0x02, 0x03, 0x08, 0x09, 0x26}, [](Session5& s, Properties p) { return s.client.publish("topic", "x", qos1, Retain::no, p).error; }, ""},
-        {"publish QoS 2", {0x01, 0x02, 0x03, 0x08, 0x09, 0x26}, [](Session5& s, Properties p) { return s.client.publish("topic", "x", qos2, Retain::no, p).error; }, ""},
-        {"begin_publish", {0x01, 0x02, 0x03, 0x08, 0x09, 0x26}, [](Session5& s, Properties p) { return s.client.begin_publish("topic", 5, qos1, Retain::no, p).error; }, ""},
+        {"publish QoS 0",
+         {0x01, 0x02, 0x03, 0x08, 0x09, 0x26},
+         [](Session5& s, Properties p) { return s.client.publish("topic", "x", qos0, Retain::no, p).error; },
+         ""},
+        {"publish QoS 1",
+         {0x01, 0x02, 0x03, 0x08, 0x09, 0x26},
+         [](Session5& s, Properties p) { return s.client.publish("topic", "x", qos1, Retain::no, p).error; },
+         ""},
+        {"publish QoS 2",
+         {0x01, 0x02, 0x03, 0x08, 0x09, 0x26},
+         [](Session5& s, Properties p) { return s.client.publish("topic", "x", qos2, Retain::no, p).error; },
+         ""},
+        {"begin_publish",
+         {0x01, 0x02, 0x03, 0x08, 0x09, 0x26},
+         [](Session5& s, Properties p) { return s.client.begin_publish("topic", 5, qos1, Retain::no, p).error; },
+         ""},
         {"subscribe", {0x0B, 0x26}, [](Session5& s, Properties p) { return s.client.subscribe("f", qos1, p).error; }, ""},
         {"unsubscribe", {0x26}, [](Session5& s, Properties p) { return s.client.unsubscribe("f", p).error; }, ""},
-        {"disconnect", {0x11, 0x1F, 0x26}, [](Session5& s, Properties p) { return s.client.disconnect(mqtt::ReasonCode::success, p).error; }, ""},
-        {"authenticate", {0x16, 0x1F, 0x26}, [](Session5& s, Properties p) { return s.client.authenticate(p).error; }, bytes({0x15, 0, 1, 'm'})},
+        {"disconnect",
+         {0x11, 0x1F, 0x26},
+         [](Session5& s, Properties p) { return s.client.disconnect(mqtt::ReasonCode::success, p).error; },
+         ""},
+        {"authenticate",
+         {0x16, 0x1F, 0x26},
+         [](Session5& s, Properties p) { return s.client.authenticate(p).error; },
+         bytes({0x15, 0, 1, 'm'})},
     };
 }
 
@@ -902,7 +945,8 @@ struct Caller : Session5 {
         CHECK(client.publish("topic", "x").ok());
         CHECK(client.publish("t", "x", qos1).packet_id == 1);
         CHECK(client.authenticate(properties).ok());
-        expects(packet(0x30, text("topic") + bytes({3, 0x23, 0, 1, 'x'})) + packet(0x32, text("t") + bytes({0, 1, 0, 'x'})) + packet(0xF0, bytes({0x19, 4, 0x15, 0, 1, 'm'})));
+        expects(packet(0x30, text("topic") + bytes({3, 0x23, 0, 1, 'x'})) + packet(0x32, text("t") + bytes({0, 1, 0, 'x'})) +
+                packet(0xF0, bytes({0x19, 4, 0x15, 0, 1, 'm'})));
     }
     PropertyBuffer<8> properties;
 };
@@ -916,7 +960,7 @@ TEST_CASE("MQTT 5 [MQTT-3.3.4-6] [MQTT-3.3.2-13] [MQTT-3.3.2-14] [MQTT-3.3.2-19]
             for (const bool twice : {false, true}) {
                 const int id = entry.first;
                 const std::string& property = entry.second;
-                CAPTURE(call.what);
+                CAPTURE(std::string(call.what));
                 CAPTURE(id);
                 CAPTURE(twice);
                 if (id == 0x15 && call.before != "") continue;   // is there already
@@ -936,14 +980,16 @@ TEST_CASE("MQTT 5 [MQTT-3.3.4-6] [MQTT-3.3.2-13] [MQTT-3.3.2-14] [MQTT-3.3.2-19]
 
 TEST_CASE("MQTT 5 [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.7-1] malformed properties are refused by each call before a byte is queued") {
     const std::vector<std::string> blocks = {
-        bytes({0x00}), bytes({0x04, 0}), bytes({0x7F}), bytes({0x80}), bytes({0xFF, 0xFF}), bytes({0x2B, 0}), bytes({0xA6, 0x00, 0, 1, 'a', 0, 1, 'b'}),
-        bytes({0x26}), bytes({0x26, 0}), bytes({0x26, 0, 1}), bytes({0x26, 0, 1, 'a'}), bytes({0x26, 0, 1, 'a', 0}), bytes({0x26, 0, 1, 'a', 0, 1}), bytes({0x26, 0, 1, 'a', 0xFF, 0xFF, 'b'}),
-        bytes({0x26, 0, 1, 0xFF, 0, 1, 'b'}), bytes({0x26, 0, 1, 'a', 0, 1, 0xFF}), bytes({0x26, 0, 1, 0, 0, 1, 'b'}), bytes({0x26, 0, 3, 0xED, 0xA0, 0x80, 0, 1, 'b'}),
+        bytes({0x00}), bytes({0x04, 0}), bytes({0x7F}), bytes({0x80}), bytes({0xFF, 0xFF}), bytes({0x2B, 0}),
+        bytes({0xA6, 0x00, 0, 1, 'a', 0, 1, 'b'}), bytes({0x26}), bytes({0x26, 0}), bytes({0x26, 0, 1}),
+        bytes({0x26, 0, 1, 'a'}), bytes({0x26, 0, 1, 'a', 0}), bytes({0x26, 0, 1, 'a', 0, 1}),
+        bytes({0x26, 0, 1, 'a', 0xFF, 0xFF, 'b'}), bytes({0x26, 0, 1, 0xFF, 0, 1, 'b'}), bytes({0x26, 0, 1, 'a', 0, 1, 0xFF}),
+        bytes({0x26, 0, 1, 0, 0, 1, 'b'}), bytes({0x26, 0, 3, 0xED, 0xA0, 0x80, 0, 1, 'b'}),
         bytes({0x26, 0, 1, 'a', 0, 1, 'b', 0}), bytes({0x26, 0, 1, 'a', 0, 1, 'b', 0x26, 0}),
     };
     for (const Call& call : calls())
         for (const std::string& block : blocks) {
-            CAPTURE(call.what);
+            CAPTURE(std::string(call.what));
             CAPTURE(hex(block));
             // In a block of its own, so that not a byte behind it is read.
             const std::string whole = call.before + block;
@@ -957,9 +1003,20 @@ TEST_CASE("MQTT 5 [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.7-1] malformed propert
     struct {
         size_t call;
         std::string block;
-    } const ranges[] = {{0, bytes({0x01, 2})}, {1, bytes({0x01, 255})}, {0, bytes({0x08, 0, 0})}, {1, bytes({0x08, 0, 1, '#'})}, {2, bytes({0x08, 0, 3, 'a', '/', '+'})},
-                        {3, bytes({0x08, 0, 1, 0xFF})}, {0, bytes({0x03, 0, 1, 0})}, {1, bytes({0x03, 0, 1, 0x80})}, {0, bytes({0x02, 0, 0, 0})}, {4, bytes({0x0B, 0})},
-                        {4, bytes({0x0B, 0x80, 0x00})}, {4, bytes({0x0B, 0x80, 0x80, 0x80, 0x80, 0x01})}, {4, bytes({0x0B, 0x80})}, {6, bytes({0x1F, 0, 1, 0xFF})}};
+    } const ranges[] = {{0, bytes({0x01, 2})},
+                        {1, bytes({0x01, 255})},
+                        {0, bytes({0x08, 0, 0})},
+                        {1, bytes({0x08, 0, 1, '#'})},
+                        {2, bytes({0x08, 0, 3, 'a', '/', '+'})},
+                        {3, bytes({0x08, 0, 1, 0xFF})},
+                        {0, bytes({0x03, 0, 1, 0})},
+                        {1, bytes({0x03, 0, 1, 0x80})},
+                        {0, bytes({0x02, 0, 0, 0})},
+                        {4, bytes({0x0B, 0})},
+                        {4, bytes({0x0B, 0x80, 0x00})},
+                        {4, bytes({0x0B, 0x80, 0x80, 0x80, 0x80, 0x01})},
+                        {4, bytes({0x0B, 0x80})},
+                        {6, bytes({0x1F, 0, 1, 0xFF})}};
     for (const auto& row : ranges) {
         CAPTURE(hex(row.block));
         Caller s;
@@ -970,7 +1027,7 @@ TEST_CASE("MQTT 5 [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.7-1] malformed propert
 
 TEST_CASE("MQTT 5 a PropertyBuffer that was too small is refused by each call, by whatever it was exceeded") {
     for (const Call& call : calls()) {
-        CAPTURE(call.what);
+        CAPTURE(std::string(call.what));
         PropertyBuffer<6> one_less;   // a user property "a" = "b" takes 7
         one_less.add(prop::user_property, {"a", "b"});
         CHECK_FALSE(one_less.ok());
@@ -1007,7 +1064,8 @@ TEST_CASE("MQTT 5 disconnect() does not prolong a session that ends with the con
     p.add(prop::session_expiry_interval, 1);
     CHECK(name(s.client.disconnect(mqtt::ReasonCode::success, p).error) == "invalid properties");
     CHECK(name(s.client.disconnect(mqtt::ReasonCode::success, view(each_property().at(0x1C))).error) == "invalid properties");
-    for (const int reason : {0x01, 0x10, 0x84, 0x91, 0xFF}) CHECK(name(s.client.disconnect(static_cast<mqtt::ReasonCode>(reason)).error) == "invalid argument");
+    for (const int reason : {0x01, 0x10, 0x84, 0x91, 0xFF})
+        CHECK(name(s.client.disconnect(static_cast<mqtt::ReasonCode>(reason)).error) == "invalid argument");
     s.quiet();
     CHECK(s.client.connected());
     CHECK(s.client.disconnect(mqtt::ReasonCode::success, view(bytes({0x11, 0, 0, 0, 0}))).ok());
@@ -1019,7 +1077,8 @@ TEST_CASE("MQTT 5 wrong properties are refused without a connection, too, and no
     REQUIRE(s.client.connect(s.options).ok());
     for (const int id : {0x23, 0x0B, 0x1F}) {
         CHECK(name(s.client.publish("topic", "x", qos1, Retain::no, view(each_property().at(id))).error) == "invalid properties");
-        CHECK(name(s.client.subscribe("f", qos1, view(each_property().at(id) + each_property().at(id))).error) == "invalid properties");
+        CHECK(name(s.client.subscribe("f", qos1, view(each_property().at(id) + each_property().at(id))).error) ==
+              "invalid properties");
         CHECK(name(s.client.unsubscribe("f", view(each_property().at(id))).error) == "invalid properties");
     }
     s.accept();

@@ -171,8 +171,10 @@ TEST_CASE("MQTT 5 [MQTT-3.3.2-1] a message is written with all its properties, a
         const mqtt::Result result = s.client.publish("topic", "payload", qos, Retain::yes, all_properties());
         CHECK(result.ok());
         CHECK(result.packet_id == (qos == qos0 ? 0 : 1));
-        s.expects(packet(0x31 | static_cast<int>(qos) << 1, bytes({0, 5, 't', 'o', 'p', 'i', 'c'}) + bytes(qos == qos0 ? std::initializer_list<int>{} : std::initializer_list<int>{0, 1}) +
-                                 test::properties(all_bytes) + "payload"));
+        s.expects(packet(0x31 | static_cast<int>(qos) << 1,
+                         bytes({0, 5, 't', 'o', 'p', 'i', 'c'}) +
+                             bytes(qos == qos0 ? std::initializer_list<int>{} : std::initializer_list<int>{0, 1}) +
+                             test::properties(all_bytes) + "payload"));
         s.quiet();
     }
 }
@@ -189,7 +191,10 @@ TEST_CASE("MQTT 5 [MQTT-2.2.2-1] a message without properties has a property len
         }
         CHECK(p.size() == size);
         CHECK(s.client.publish("t", "x", qos1, Retain::no, p).packet_id == 1);
-        const std::string before = size == 0 ? bytes({0}) : size == 127 ? bytes({127}) : size == 128 ? bytes({0x80, 1}) : bytes({0xAC, 2});
+        const std::string before = size == 0     ? bytes({0})
+                                   : size == 127 ? bytes({127})
+                                   : size == 128 ? bytes({0x80, 1})
+                                                 : bytes({0xAC, 2});
         s.expects(packet(0x32, bytes({0, 1, 't', 0, 1}) + before + wanted + "x"));
     }
 }
@@ -216,7 +221,8 @@ TEST_CASE("MQTT 5 begin_publish() takes properties, too, and the payload follows
             rest.remove_prefix(written.size);
             (void)s.client.poll();
         }
-        s.expects(packet(0x30 | static_cast<int>(qos) << 1, bytes({0, 1, 't'}) + (qos == qos0 ? "" : bytes({0, 1})) + test::properties(all_bytes) + "12345"));
+        s.expects(packet(0x30 | static_cast<int>(qos) << 1,
+                         bytes({0, 1, 't'}) + (qos == qos0 ? "" : bytes({0, 1})) + test::properties(all_bytes) + "12345"));
         if (qos == qos1) {
             s.sends({0x40, 3, 0, 1, 0x97});
             s.acknowledged(1, 0x97);
@@ -234,8 +240,9 @@ TEST_CASE("MQTT 5 begin_publish() takes properties, too, and the payload follows
 TEST_CASE("MQTT 5 [MQTT-3.3.2-2] [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2] [MQTT-4.7.3-3] a topic name that is empty, too long, not UTF-8 or has a wildcard or U+0000 is refused before a byte is queued") {
     Kept s(256, 70000);
     const std::string_view null("a\0b", 3);
-    for (const std::string_view topic : {std::string_view(), std::string_view("+"), std::string_view("#"), std::string_view("a/+/b"), std::string_view("a/#"), null,
-                                         std::string_view("\xC3\x28"), std::string_view("\xED\xA0\x80"), std::string_view("\xC0\x80")})
+    for (const std::string_view topic :
+         {std::string_view(), std::string_view("+"), std::string_view("#"), std::string_view("a/+/b"), std::string_view("a/#"),
+          null, std::string_view("\xC3\x28"), std::string_view("\xED\xA0\x80"), std::string_view("\xC0\x80")})
         for (const QoS qos : {qos0, qos1, qos2}) {
             CAPTURE(hex(topic));
             CHECK(name(s.client.publish(topic, "x", qos).error) == "invalid topic");
@@ -694,7 +701,8 @@ TEST_CASE("MQTT 5 [MQTT-4.6.0-2] [MQTT-4.6.0-3] PUBACKs and PUBRECs go out in th
     const int orders[][4] = {{1, 2, 3, 4}, {4, 3, 2, 1}, {2, 4, 1, 3}, {3, 1, 4, 2}};
     for (const auto& order : orders) {
         Kept s(256, 1024, 20, true);
-        const ReasonCode reasons[] = {ReasonCode::quota_exceeded, ReasonCode::success, ReasonCode::success, ReasonCode::payload_format_invalid};
+        const ReasonCode reasons[] = {ReasonCode::quota_exceeded, ReasonCode::success, ReasonCode::success,
+                                      ReasonCode::payload_format_invalid};
         for (int id = 1; id <= 4; ++id) s.sends({id % 2 == 1 ? 0x32 : 0x34, 7, 0, 1, 't', 0, id, 0, 'x'});
         for (int id = 1; id <= 4; ++id) s.received("x");
         for (const int id : order) CHECK(s.client.acknowledge(static_cast<uint16_t>(id), reasons[id - 1]).ok());
@@ -766,7 +774,8 @@ const std::string few = bytes({0x26, 0, 1, 'k', 0, 3, 'v', 'a', 'l', 0x03, 0, 1,
 const std::string next_message = bytes({0x30, 5, 0, 1, 'n', 0, 'x'});
 
 std::string large(QoS qos, bool dup = false) {
-    return packet(0x30 | static_cast<int>(qos) << 1 | (dup ? 8 : 0), bytes({0, 5, 't', 'o', 'p', 'i', 'c'}) + (qos == qos0 ? "" : bytes({1, 2})) + test::properties(few) + text);
+    return packet(0x30 | static_cast<int>(qos) << 1 | (dup ? 8 : 0),
+                  bytes({0, 5, 't', 'o', 'p', 'i', 'c'}) + (qos == qos0 ? "" : bytes({1, 2})) + test::properties(few) + text);
 }
 std::string answer(QoS qos) { return qos == qos0 ? "" : bytes({qos == qos1 ? 0x40 : 0x50, 2, 1, 2}); }
 
@@ -890,8 +899,12 @@ TEST_CASE("MQTT 5 a large message is open after its last piece, and may be refus
 TEST_CASE("MQTT 5 a message whose properties are longer than rx, as long as a length can say, is skipped: every split, every QoS") {
     for (const QoS qos : {qos0, qos1, qos2})
         for (const size_t size : {size_t{100}, size_t{127}, size_t{200}, size_t{17000}}) {
-            std::string list = bytes({0x26, 0, 1, 'n', static_cast<int>((size - 6) / 256), static_cast<int>((size - 6) % 256)}) + std::string(size - 6, 'v');
-            const std::string whole = packet(0x30 | static_cast<int>(qos) << 1, bytes({0, 1, 't'}) + (qos == qos0 ? "" : bytes({1, 2})) + test::properties(list) + "payload");
+            std::string list =
+                bytes({0x26, 0, 1, 'n', static_cast<int>((size - 6) / 256), static_cast<int>((size - 6) % 256)}) +
+                std::string(size - 6, 'v');
+            const std::string whole =
+                packet(0x30 | static_cast<int>(qos) << 1,
+                       bytes({0, 1, 't'}) + (qos == qos0 ? "" : bytes({1, 2})) + test::properties(list) + "payload");
             const size_t total = whole.size() - (size < 125 ? 2U : size > 16000 ? 4U : 3U) - 3U - (qos == qos0 ? 0U : 2U);
             for (size_t split = 0; split <= 40; ++split) {
                 CAPTURE(size);

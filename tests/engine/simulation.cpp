@@ -128,7 +128,6 @@ TEST_CASE("MQTT 5 [MQTT-2.2.1-3] [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15]
     CHECK(c.aliases_missed != 0);
     CHECK(c.expired_at_broker != 0);
     CHECK(c.too_large_for_client != 0);
-    CHECK(c.dropped == 0);
 }
 
 TEST_CASE("MQTT 5 [MQTT-3.1.2-4] [MQTT-3.1.2-23] [MQTT-3.2.2-3] [MQTT-3.2.2-4] [MQTT-3.2.2-5] what a lost, an expired or a clean session takes with it is told") {

@@ -115,6 +115,8 @@ struct BrokerStatistics {
 class Broker {
 public:
     using Id = size_t;
+    using PacketType = mqtt::PacketType;
+    using ReasonCode = mqtt::ReasonCode;
     static constexpr Id none = 0;        // no connection has this id; ids are not used again
 
     struct LoggedPublish {
@@ -223,7 +225,7 @@ public:
             } else {
                 ++statistics_.timeouts;
                 if (connection.session == nullptr) close(connection, "no CONNECT");
-                else disconnect(connection, mqtt::ReasonCode::keep_alive_timeout, "keep-alive");   // [MQTT-3.1.2-24]
+                else disconnect(connection, ReasonCode::keep_alive_timeout, "keep-alive");   // [MQTT-3.1.2-24]
             }
         }
         while (!away_.empty() && away_.begin()->first.first <= now_) settle(*away_.begin()->second);
@@ -270,7 +272,7 @@ public:
     }
 
     // The server ends the connection; in MQTT 5 it says why, and perhaps where to go.
-    void disconnect(Id id, mqtt::ReasonCode reason, std::string_view server_reference = {}) {
+    void disconnect(Id id, ReasonCode reason, std::string_view server_reference = {}) {
         Connection* connection = find(id);
         if (connection == nullptr || connection->closing) return;
         if (!server_reference.empty()) properties_.add(mqtt::prop::server_reference, server_reference);
@@ -527,9 +529,11 @@ private:
                 }
                 std::vector<Subscriber> group;   // (5: section 4.8.2) by turns, those who are there first
                 for (; at != subscribers.end() && at->first.first == name; ++at) group.push_back(at->second);
-                std::stable_partition(group.begin(), group.end(), [](const Subscriber& s) { return s.session->connection != nullptr; });
-                const auto there = std::count_if(group.begin(), group.end(), [](const Subscriber& s) { return s.session->connection != nullptr; });
-                found.push_back(group[turn_++ % (there != 0 ? static_cast<size_t>(there) : group.size())]);
+                const auto away = std::stable_partition(group.begin(), group.end(), [](const Subscriber& s) {
+                    return s.session->connection != nullptr;
+                });
+                const size_t there = static_cast<size_t>(away - group.begin());
+                found.push_back(group[turn_++ % (there != 0 ? there : group.size())]);
                 ++lists;
             }
             return lists;
@@ -625,9 +629,9 @@ private:
         mark_changed(connection);
     }
     // In MQTT 5 the client is told why, with what is in `properties_`.
-    void disconnect(Connection& connection, mqtt::ReasonCode reason, const char* text) {
+    void disconnect(Connection& connection, ReasonCode reason, const char* text) {
         if (connection.version == mqtt::Version::v5) {
-            if (connection.session == nullptr) return refuse(connection, reason, text);
+            if (connection.session == nullptr) return refuse(connection, reason);
             mqtt::Disconnect packet;
             packet.reason = reason;
             send(connection, packet, text);
@@ -636,7 +640,7 @@ private:
         close(connection, text);
     }
 
-    void violation(Connection& connection, mqtt::ReasonCode reason, const char* text) {   // [MQTT-4.8.0-1]
+    void violation(Connection& connection, ReasonCode reason, const char* text) {   // [MQTT-4.8.0-1]
         ++statistics_.violations;
         violations_.push_back(name_of(connection) + ": " + text);
         disconnect(connection, reason, text);
@@ -644,9 +648,9 @@ private:
     // By what the codec says of a packet.
     void violation(Connection& connection, mqtt::Error error, const char* text) {
         violation(connection,
-                  error == mqtt::Error::protocol_error        ? mqtt::ReasonCode::protocol_error
-                  : error == mqtt::Error::topic_alias_invalid ? mqtt::ReasonCode::topic_alias_invalid
-                                                              : mqtt::ReasonCode::malformed_packet, text);
+                  error == mqtt::Error::protocol_error        ? ReasonCode::protocol_error
+                  : error == mqtt::Error::topic_alias_invalid ? ReasonCode::topic_alias_invalid
+                                                              : ReasonCode::malformed_packet, text);
     }
 
     void forget(Session& session) {
@@ -657,17 +661,16 @@ private:
     // ------------------------------------------------------------------------------------------------ from clients
 
     bool header_allowed(Connection& connection, mqtt::Error error, const mqtt::FixedHeader& header) {
-        using mqtt::PacketType;
         const PacketType type = header.type();
         const uint32_t limit = connection.limits.maximum_packet_size;
         if (error != mqtt::Error::ok) {
             violation(connection, error, "malformed fixed header");
         } else if (connection.session == nullptr && connection.connect.empty() && type != PacketType::connect) {
-            violation(connection, mqtt::ReasonCode::protocol_error, "not CONNECT first");   // [MQTT-3.1.0-1]
+            violation(connection, ReasonCode::protocol_error, "not CONNECT first");   // [MQTT-3.1.0-1]
         } else if (!connection.connect.empty() && type != PacketType::auth && type != PacketType::disconnect) {
-            violation(connection, mqtt::ReasonCode::protocol_error, "neither AUTH nor DISCONNECT");   // [5: MQTT-3.1.2-30]
+            violation(connection, ReasonCode::protocol_error, "neither AUTH nor DISCONNECT");   // [5: MQTT-3.1.2-30]
         } else if (limit != 0 && header.size != 0 && header.packet_size() > limit) {
-            violation(connection, mqtt::ReasonCode::packet_too_large, "a packet above Maximum Packet Size");   // [5: MQTT-3.2.2-15]
+            violation(connection, ReasonCode::packet_too_large, "more than Maximum Packet Size");   // [5: MQTT-3.2.2-15]
         }
         return !connection.closing;
     }
@@ -706,24 +709,25 @@ private:
 
     void on_packet(Connection& connection, uint8_t first_byte, mqtt::Bytes body) {
         ++statistics_.packets_in;
-        switch (static_cast<mqtt::PacketType>(first_byte >> 4)) {
-        case mqtt::PacketType::connect: return on_connect(connection, first_byte, body);
-        case mqtt::PacketType::publish: return on_publish(connection, first_byte, body);
-        case mqtt::PacketType::puback:
-        case mqtt::PacketType::pubrec:
-        case mqtt::PacketType::pubrel:
-        case mqtt::PacketType::pubcomp: return on_ack(connection, first_byte, body);
-        case mqtt::PacketType::subscribe: return on_subscribe(connection, first_byte, body);
-        case mqtt::PacketType::unsubscribe: return on_unsubscribe(connection, first_byte, body);
-        case mqtt::PacketType::pingreq: return on_ping(connection, first_byte, body);
-        case mqtt::PacketType::disconnect: return on_disconnect(connection, first_byte, body);
-        case mqtt::PacketType::auth: return on_auth(connection, first_byte, body);
-        default: return violation(connection, mqtt::ReasonCode::protocol_error, "a packet that only servers send");
+        switch (static_cast<PacketType>(first_byte >> 4)) {
+        case PacketType::connect: return on_connect(connection, first_byte, body);
+        case PacketType::publish: return on_publish(connection, first_byte, body);
+        case PacketType::puback:
+        case PacketType::pubrec:
+        case PacketType::pubrel:
+        case PacketType::pubcomp: return on_ack(connection, first_byte, body);
+        case PacketType::subscribe: return on_subscribe(connection, first_byte, body);
+        case PacketType::unsubscribe: return on_unsubscribe(connection, first_byte, body);
+        case PacketType::pingreq: return on_ping(connection, first_byte, body);
+        case PacketType::disconnect: return on_disconnect(connection, first_byte, body);
+        case PacketType::auth: return on_auth(connection, first_byte, body);
+        default: return violation(connection, ReasonCode::protocol_error, "a packet that only servers send");
         }
     }
 
     // False: it is against the specification, and the connection ends.
-    template <class Packet> bool decodes(Connection& connection, uint8_t first_byte, mqtt::Bytes body, Packet& packet, const char* text) {
+    template <class Packet>
+    bool decodes(Connection& connection, uint8_t first_byte, mqtt::Bytes body, Packet& packet, const char* text) {
         const mqtt::Error error = mqtt::decode_body(first_byte, body, packet, connection.version);
         if (error != mqtt::Error::ok) violation(connection, error, text);
         return error == mqtt::Error::ok;
@@ -731,34 +735,34 @@ private:
 
     void on_connect(Connection& connection, uint8_t first_byte, mqtt::Bytes body) {
         if (connection.session != nullptr)
-            return violation(connection, mqtt::ReasonCode::protocol_error, "second CONNECT");   // [MQTT-3.1.0-2]
+            return violation(connection, ReasonCode::protocol_error, "second CONNECT");   // [MQTT-3.1.0-2]
         mqtt::Connect packet;
         const mqtt::Error error = mqtt::decode_body(first_byte, body, packet);
         // The level comes behind the seven bytes of the name, and the rest may be of another layout.
         if (body.size() >= 7 && packet.protocol_name == "MQTT" && packet.protocol_level != 4) {   // [MQTT-3.1.2-2]
             const auto answer = packet.protocol_level == 5 && mqtt::has_v5 ? config.level_5 : BrokerConfig::refused_as_3_1_1;
-            if (answer == BrokerConfig::served || answer == BrokerConfig::refused_as_5) connection.version = mqtt::Version::v5;
-            if (answer != BrokerConfig::served)
-                return refuse(connection, mqtt::ReasonCode::unsupported_protocol_version, "unsupported protocol version", answer != BrokerConfig::closed);
+            if (answer == BrokerConfig::closed) ++statistics_.refusals;
+            if (answer == BrokerConfig::closed) return close(connection, "refused");
+            if (answer != BrokerConfig::refused_as_3_1_1) connection.version = mqtt::Version::v5;
+            if (answer != BrokerConfig::served) return refuse(connection, ReasonCode::unsupported_protocol_version);
         }
         if (error != mqtt::Error::ok) return violation(connection, error, "malformed CONNECT");   // [MQTT-3.1.4-1]
         connection.maximum_packet_size = packet.properties.get(mqtt::prop::maximum_packet_size).value_or(mqtt::forever);
         connection.problem_information = packet.properties.get(mqtt::prop::request_problem_information).value_or(1) != 0;
-        const mqtt::ReasonCode reason = reason_for(packet);
-        if (reason != mqtt::ReasonCode::success) return refuse(connection, reason, mqtt::to_string(reason));
+        const ReasonCode reason = reason_for(packet);
+        if (reason != ReasonCode::success) return refuse(connection, reason);
         connection.method = packet.properties.get(mqtt::prop::authentication_method).value_or({});
         if (connection.method.empty()) {
             if (!packet.properties.get(mqtt::prop::authentication_data)) return accept(connection, packet);
-            return violation(connection, mqtt::ReasonCode::protocol_error, "authentication data without a method");
+            return violation(connection, ReasonCode::protocol_error, "authentication data without a method");
         }
         if (connection.method != config.authentication_method)   // [5: MQTT-4.12.0-1]
-            return refuse(connection, mqtt::ReasonCode::bad_authentication_method, "bad authentication method");
+            return refuse(connection, ReasonCode::bad_authentication_method);
         connection.connect = body.text();
         challenge(connection);
     }
 
-    mqtt::ReasonCode reason_for(const mqtt::Connect& packet) const {
-        using mqtt::ReasonCode;
+    ReasonCode reason_for(const mqtt::Connect& packet) const {
         const bool has_will = (packet.flags & mqtt::Connect::has_will) != 0;
         const BrokerLimits limits = limits_for(packet);
         if (packet.client_id.empty() && !clean_start(packet) && packet.protocol_level == 4)
@@ -770,11 +774,14 @@ private:
         if (!config.users.empty()) {
             if ((packet.flags & mqtt::Connect::has_user_name) == 0) return ReasonCode::not_authorized;
             const auto user = config.users.find(std::string(packet.user_name));
-            if (user == config.users.end() || user->second != packet.password.text()) return ReasonCode::bad_user_name_or_password;
+            if (user == config.users.end() || user->second != packet.password.text())
+                return ReasonCode::bad_user_name_or_password;
         }
         return config.authorize ? config.authorize(packet) : ReasonCode::success;
     }
-    BrokerLimits limits_for(const mqtt::Connect& packet) const { return packet.protocol_level == 5 ? config.limits : BrokerLimits{}; }
+    BrokerLimits limits_for(const mqtt::Connect& packet) const {
+        return packet.protocol_level == 5 ? config.limits : BrokerLimits{};
+    }
     static bool clean_start(const mqtt::Connect& packet) { return (packet.flags & mqtt::Connect::clean_session) != 0; }
 
     void accept(Connection& connection, const mqtt::Connect& packet) {
@@ -789,7 +796,9 @@ private:
         connection.last_received = now_;
         connection.limits = limits_for(packet);
         connection.keep_alive = v5 ? config.server_keep_alive.value_or(packet.keep_alive) : packet.keep_alive;
-        connection.session_expiry = v5 ? wishes.get(prop::session_expiry_interval).value_or(0) : clean_start(packet) ? 0 : forever;
+        connection.session_expiry = v5                    ? wishes.get(prop::session_expiry_interval).value_or(0)
+                                    : clean_start(packet) ? 0
+                                                          : forever;
         connection.alias_maximum = std::min(wishes.get(prop::topic_alias_maximum).value_or(0), config.use_aliases);
         connection.window = std::min(config.max_inflight == 0 ? uint16_t{65535} : config.max_inflight,
                                      wishes.get(prop::receive_maximum).value_or(65535));
@@ -836,15 +845,14 @@ private:
         if (!connection.method.empty()) properties_.add(prop::authentication_method, connection.method);   // [5: MQTT-4.12.0-5]
     }
 
-    void refuse(Connection& connection, mqtt::ReasonCode reason, std::string_view why, bool answers = true) {
-        using mqtt::ReasonCode;
+    void refuse(Connection& connection, ReasonCode reason) {
         ++statistics_.refusals;
         mqtt::Connack answer;
         answer.reason = reason;
         if ((reason == ReasonCode::use_another_server || reason == ReasonCode::server_moved) && !config.server_reference.empty())
             properties_.add(mqtt::prop::server_reference, config.server_reference);
-        const bool can_say = mqtt::encode(answer, {}, connection.version).error == mqtt::Error::no_space;   // [MQTT-3.2.2-6]
-        if (answers && can_say) send(connection, answer, why);
+        const bool can_say = mqtt::encode(answer, {}, connection.version).error == mqtt::Error::no_space;
+        if (can_say) send(connection, answer, mqtt::to_string(reason));   // [MQTT-3.2.2-6]
         properties_.clear();
         close(connection, "refused");   // [MQTT-3.2.2-5]
     }
@@ -861,7 +869,7 @@ private:
         const auto found = sessions_.find(client_id);
         if (found == sessions_.end() || found->second->connection == nullptr) return;
         ++statistics_.takeovers;
-        disconnect(*found->second->connection, mqtt::ReasonCode::session_taken_over, "taken over");   // [5: MQTT-3.1.4-3]
+        disconnect(*found->second->connection, ReasonCode::session_taken_over, "taken over");   // [5: MQTT-3.1.4-3]
     }
 
     // Returns whether a session was there.
@@ -887,7 +895,6 @@ private:
     }
 
     void on_publish(Connection& connection, uint8_t first_byte, mqtt::Bytes body) {
-        using mqtt::ReasonCode;
         mqtt::Publish packet;
         if (!decodes(connection, first_byte, body, packet, "malformed PUBLISH")) return;
         if (!within_limits(connection, packet) || !resolve_alias(connection, packet)) return;
@@ -899,15 +906,14 @@ private:
             ++statistics_.repeated;
             if (!packet.duplicate) ++statistics_.repeated_without_dup;
             if (config.trace) trace(connection, "repeated ", packet.topic);
-            return acknowledge(connection, mqtt::PacketType::pubrec, packet_id);   // [MQTT-4.3.3-2]
+            return answer_publish(connection, packet, ReasonCode::success);   // [MQTT-4.3.3-2]
         }
         if (known) ++statistics_.id_conflicts;
         const bool v5 = connection.version == mqtt::Version::v5;
         ReasonCode reason = v5 && config.accept_publish ? config.accept_publish(session.client_id, packet) : ReasonCode::success;
         if (!mqtt::granted(reason)) {   // done with [5: MQTT-4.3.3-9]
             connection.unfinished.erase(packet_id);
-            if (qos == mqtt::QoS::at_most_once) return;
-            return acknowledge(connection, qos == mqtt::QoS::at_least_once ? mqtt::PacketType::puback : mqtt::PacketType::pubrec, packet_id, reason);
+            return answer_publish(connection, packet, reason);
         }
         ++statistics_.publishes_in[static_cast<size_t>(qos)];
         if (config.log_publishes)
@@ -916,15 +922,16 @@ private:
         if (config.trace)
             trace(connection, "published ", packet.topic,
                   ", " + std::to_string(packet.payload.size()) + " bytes, QoS " + std::to_string(static_cast<int>(qos)));
+        if (qos == mqtt::QoS::exactly_once) session.received.insert(packet_id);
         if (!publish(keep(connection, packet))) reason = ReasonCode::no_matching_subscribers;
-        if (qos == mqtt::QoS::at_least_once) acknowledge(connection, mqtt::PacketType::puback, packet_id, reason);
-        if (qos != mqtt::QoS::exactly_once) return;
-        session.received.insert(packet_id);
-        acknowledge(connection, mqtt::PacketType::pubrec, packet_id, reason);
+        answer_publish(connection, packet, reason);
+    }
+    void answer_publish(Connection& connection, const mqtt::Publish& packet, ReasonCode reason) {
+        if (packet.qos == mqtt::QoS::at_least_once) acknowledge(connection, PacketType::puback, packet.packet_id, reason);
+        if (packet.qos == mqtt::QoS::exactly_once) acknowledge(connection, PacketType::pubrec, packet.packet_id, reason);
     }
 
     bool within_limits(Connection& connection, const mqtt::Publish& packet) {
-        using mqtt::ReasonCode;
         const BrokerLimits& limits = connection.limits;
         if (packet.qos == mqtt::QoS::exactly_once) connection.unfinished.insert(packet.packet_id);
         if (packet.qos > limits.maximum_qos)
@@ -941,7 +948,7 @@ private:
         const auto alias = packet.properties.get(mqtt::prop::topic_alias);
         if (!alias) return true;
         if (*alias > connection.limits.topic_alias_maximum) {
-            violation(connection, mqtt::ReasonCode::topic_alias_invalid, "a topic alias above the maximum");   // [5: MQTT-3.2.2-17]
+            violation(connection, ReasonCode::topic_alias_invalid, "an alias above the maximum");   // [5: MQTT-3.2.2-17]
             return false;
         }
         std::string& topic = connection.aliases[*alias];
@@ -950,7 +957,7 @@ private:
             return true;
         }
         if (topic.empty()) {
-            violation(connection, mqtt::ReasonCode::protocol_error, "an unknown topic alias");
+            violation(connection, ReasonCode::protocol_error, "an unknown topic alias");
             return false;
         }
         ++statistics_.aliases_in;
@@ -960,7 +967,8 @@ private:
 
     // A large packet that was gathered is kept as it is, without a copy of its payload.
     SharedMessage keep(Connection& connection, const mqtt::Publish& packet) const {
-        const auto message = make_message(packet.topic, packet.qos, packet.retain, packet.properties, connection.session->client_id);
+        const auto message = make_message(packet.topic, packet.qos, packet.retain, packet.properties,
+                                          connection.session->client_id);
         if (packet.payload.size() < large || connection.input.empty()) {
             message->storage = packet.payload.text();
         } else {
@@ -988,9 +996,9 @@ private:
         for (mqtt::Bytes before = list.block(); !before.empty(); before = list.block()) {
             mqtt::Property property;
             if (!list.next(property)) break;
-            const uint8_t id = property.rule->id;
-            if (id == mqtt::prop::topic_alias.id || id == mqtt::prop::subscription_identifier.id || id == mqtt::prop::will_delay_interval.id ||
-                (id == mqtt::prop::message_expiry_interval.id && !with_expiry))
+            const auto is = [&](auto key) { return property.rule->id == key.id; };
+            if (is(mqtt::prop::topic_alias) || is(mqtt::prop::subscription_identifier) || is(mqtt::prop::will_delay_interval) ||
+                (is(mqtt::prop::message_expiry_interval) && !with_expiry))
                 continue;
             kept += before.text().substr(0, before.size() - list.block().size());
         }
@@ -998,8 +1006,6 @@ private:
     }
 
     void on_ack(Connection& connection, uint8_t first_byte, mqtt::Bytes body) {
-        using mqtt::PacketType;
-        using mqtt::ReasonCode;
         mqtt::Ack packet;
         if (!decodes(connection, first_byte, body, packet, "malformed acknowledgement")) return;
         if (packet.reason == ReasonCode::no_matching_subscribers)
@@ -1009,7 +1015,8 @@ private:
             // Also for an id that is not known: the client may not have seen our PUBCOMP.
             connection.unfinished.erase(packet.packet_id);
             const bool known = session.received.erase(packet.packet_id) != 0;
-            return acknowledge(connection, PacketType::pubcomp, packet.packet_id, known ? ReasonCode::success : ReasonCode::packet_identifier_not_found);
+            return acknowledge(connection, PacketType::pubcomp, packet.packet_id,
+                               known ? ReasonCode::success : ReasonCode::packet_identifier_not_found);
         }
         const bool refused = packet.reason >= ReasonCode::unspecified_error;
         const auto found = session.by_packet_id.find(packet.packet_id);
@@ -1054,12 +1061,13 @@ private:
             const uint8_t qos = static_cast<uint8_t>(wanted.qos);
             uint8_t code = config.grant ? config.grant(session.client_id, wanted.filter, wanted.qos) : qos;
             const bool v5 = connection.version == mqtt::Version::v5;
-            if (code > 2 && !(v5 && mqtt::legal(static_cast<mqtt::ReasonCode>(code), mqtt::PacketType::suback)))
+            if (code > 2 && !(v5 && mqtt::legal(static_cast<ReasonCode>(code), PacketType::suback)))
                 code = 0x80;   // [MQTT-3.9.3-2]
             codes.push_back(code);
             is_new.push_back(session.subscriptions.count(wanted.filter) == 0);
             if (config.trace)
-                trace(connection, mqtt::granted(code) ? "subscribed " : "refused ", wanted.filter, ", QoS " + std::to_string(qos));
+                trace(connection, mqtt::granted(code) ? "subscribed " : "refused ", wanted.filter,
+                      ", QoS " + std::to_string(qos));
             if (!mqtt::granted(code)) continue;
             const Options options{static_cast<mqtt::QoS>(code), wanted.no_local, wanted.retain_as_published, identifier};
             const auto added = session.subscriptions.insert_or_assign(std::string(wanted.filter), options);   // [MQTT-3.8.4-3]
@@ -1078,7 +1086,6 @@ private:
         }
     }
     bool within_limits(Connection& connection, const mqtt::Subscribe& packet) {
-        using mqtt::ReasonCode;
         const BrokerLimits& limits = connection.limits;
         if (!limits.identifiers_available && packet.properties.get(mqtt::prop::subscription_identifier))
             violation(connection, ReasonCode::subscription_identifiers_not_supported, "a subscription identifier");
@@ -1101,13 +1108,13 @@ private:
         for (mqtt::Subscriptions rest = packet.filters; rest.next(subscription);) {
             const auto found = session.subscriptions.find(subscription.filter);   // [MQTT-3.10.4-1]
             const bool existed = found != session.subscriptions.end();
-            codes.push_back(static_cast<uint8_t>(existed ? mqtt::ReasonCode::success : mqtt::ReasonCode::no_subscription_existed));
+            codes.push_back(static_cast<uint8_t>(existed ? ReasonCode::success : ReasonCode::no_subscription_existed));
             if (!existed) continue;
             index_.remove(found->first, session);
             session.subscriptions.erase(found);
         }
         mqtt::Suback answer;
-        answer.type = mqtt::PacketType::unsuback;
+        answer.type = PacketType::unsuback;
         answer.packet_id = packet.packet_id;
         answer.reason_codes = {codes.data(), codes.size()};
         send(connection, answer, "as asked");   // [MQTT-3.10.4-5]
@@ -1117,18 +1124,18 @@ private:
         mqtt::Empty packet;
         if (!decodes(connection, first_byte, body, packet, "malformed PINGREQ")) return;
         ++statistics_.pings;
-        if (config.answer_pings) send(connection, mqtt::Empty{mqtt::PacketType::pingresp});   // [MQTT-3.12.4-1]
+        if (config.answer_pings) send(connection, mqtt::Empty{PacketType::pingresp});   // [MQTT-3.12.4-1]
     }
 
     void on_disconnect(Connection& connection, uint8_t first_byte, mqtt::Bytes body) {
-        using mqtt::ReasonCode;
         mqtt::Disconnect packet;
         if (!decodes(connection, first_byte, body, packet, "malformed DISCONNECT")) return;
-        const auto is = [&](auto... reasons) { return ((packet.reason == reasons) || ...); };
-        if (packet.properties.get(mqtt::prop::server_reference) ||
-            is(ReasonCode::not_authorized, ReasonCode::server_busy, ReasonCode::server_shutting_down, ReasonCode::bad_authentication_method,
-               ReasonCode::keep_alive_timeout, ReasonCode::session_taken_over, ReasonCode::topic_filter_invalid, ReasonCode::retain_not_supported) ||
-            packet.reason > ReasonCode::qos_not_supported)
+        constexpr ReasonCode servers_only[] = {
+            ReasonCode::not_authorized, ReasonCode::server_busy, ReasonCode::server_shutting_down,
+            ReasonCode::bad_authentication_method, ReasonCode::keep_alive_timeout, ReasonCode::session_taken_over,
+            ReasonCode::topic_filter_invalid, ReasonCode::retain_not_supported};
+        const bool servers = std::find(std::begin(servers_only), std::end(servers_only), packet.reason) != std::end(servers_only);
+        if (servers || packet.reason > ReasonCode::qos_not_supported || packet.properties.get(mqtt::prop::server_reference))
             return violation(connection, ReasonCode::protocol_error, "a DISCONNECT as only servers send it");
         if (const auto expiry = packet.properties.get(mqtt::prop::session_expiry_interval)) {
             if (connection.session_expiry == 0 && *expiry != 0)   // 5: section 3.14.2.2.2
@@ -1143,11 +1150,11 @@ private:
 
     void challenge(Connection& connection) {
         connection.challenge = "challenge " + std::to_string(++last_challenge_);
-        send_auth(connection, mqtt::ReasonCode::continue_authentication, connection.challenge);
+        send_auth(connection, ReasonCode::continue_authentication, connection.challenge);
     }
-    void send_auth(Connection& connection, mqtt::ReasonCode reason, std::string_view data) {
+    void send_auth(Connection& connection, ReasonCode reason, std::string_view data) {
         mqtt::Disconnect packet;
-        packet.type = mqtt::PacketType::auth;
+        packet.type = PacketType::auth;
         packet.reason = reason;
         properties_.add(mqtt::prop::authentication_method, connection.method);
         if (!data.empty()) properties_.add(mqtt::prop::authentication_data, data);
@@ -1155,7 +1162,6 @@ private:
     }
 
     void on_auth(Connection& connection, uint8_t first_byte, mqtt::Bytes body) {
-        using mqtt::ReasonCode;
         mqtt::Disconnect packet;
         if (!decodes(connection, first_byte, body, packet, "malformed AUTH")) return;
         const bool waiting = !connection.challenge.empty();
@@ -1173,7 +1179,7 @@ private:
         if (connection.session != nullptr) return send_auth(connection, ReasonCode::success, {});
         const std::string stored = std::exchange(connection.connect, {});
         mqtt::Connect connect;
-        (void)mqtt::decode_body(mqtt::first_byte_of(mqtt::PacketType::connect), bytes_of(stored), connect);
+        (void)mqtt::decode_body(mqtt::first_byte_of(PacketType::connect), bytes_of(stored), connect);
         accept(connection, connect);
     }
 
@@ -1283,7 +1289,7 @@ private:
                 waits = waits || !send_again(session, outgoing);
             } else {
                 ++statistics_.redeliveries;
-                acknowledge(*session.connection, mqtt::PacketType::pubrel, outgoing->packet_id);
+                acknowledge(*session.connection, PacketType::pubrel, outgoing->packet_id);
             }
         }
     }
@@ -1311,7 +1317,9 @@ private:
         if (message.expiry) properties_.add(mqtt::prop::message_expiry_interval, message.expiry_left(now_));
         for (const uint32_t identifier : outgoing.identifiers) properties_.add(mqtt::prop::subscription_identifier, identifier);
         packet.more = properties_;
-        const auto fits = [&](const mqtt::Encoded& e) { return e.size + packet.payload.size() <= connection.maximum_packet_size; };
+        const auto fits = [&](const mqtt::Encoded& e) {
+            return e.size + packet.payload.size() <= connection.maximum_packet_size;
+        };
         const bool with_alias = connection.alias_maximum != 0;
         mqtt::Encoded encoded = with_alias ? write_with_alias(connection, packet) : write(connection, packet);
         if (with_alias && !fits(encoded)) encoded = write(connection, packet);
@@ -1349,8 +1357,8 @@ private:
         return encoded;
     }
 
-    void acknowledge(Connection& connection, mqtt::PacketType type, uint16_t packet_id,
-                     mqtt::ReasonCode reason = mqtt::ReasonCode::success) {
+    void acknowledge(Connection& connection, PacketType type, uint16_t packet_id,
+                     ReasonCode reason = ReasonCode::success) {
         send(connection, mqtt::Ack{type, packet_id, reason, {}}, mqtt::to_string(reason));
     }
 
@@ -1359,7 +1367,8 @@ private:
     template <class Packet> void send(Connection& connection, Packet packet, std::string_view why = {}) {
         if constexpr (!std::is_same_v<Packet, mqtt::Empty>) {
             const mqtt::Bytes all = properties_.block();
-            const bool anyway = std::is_same_v<Packet, mqtt::Connack> || packet.first_byte() == mqtt::first_byte_of(mqtt::PacketType::disconnect);
+            const bool anyway = std::is_same_v<Packet, mqtt::Connack> ||
+                                packet.first_byte() == mqtt::first_byte_of(PacketType::disconnect);
             packet.properties = {all.data(), all.size()};
             if (config.reason_strings && (anyway || connection.problem_information)) {
                 properties_.add(mqtt::prop::reason_string, why).add(mqtt::prop::user_property, {"from", "broker"});

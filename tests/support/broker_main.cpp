@@ -1,4 +1,5 @@
-// embedded_broker: test::Broker as a program, on 127.0.0.1 only. For the demo and for trying things out.
+// embedded_broker: test::Broker as a program, on 127.0.0.1 only. For the demo and for trying things out. MQTT 5 clients
+// may use topic aliases, and get some if they take them; reason strings say what went wrong.
 //
 //     embedded_broker [--port N] [--port-file FILE] [--verbose]
 //
@@ -72,6 +73,8 @@ void allow_many_connections() {
 
 void serve(const Arguments& arguments) {
     test::BrokerConfig config;
+    config.limits.topic_alias_maximum = config.use_aliases = 16;
+    config.reason_strings = true;
     if (arguments.verbose) config.trace = [](const std::string& line) { std::fprintf(stderr, "broker: %s\n", line.c_str()); };
     test::TcpBroker broker(arguments.port, config);
     running = &broker;

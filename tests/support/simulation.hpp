@@ -317,7 +317,8 @@ private:
         bool refused_v5 = false;     // or the server said that it does not know it
         bool settled_v5 = false;
         bool elsewhere = false;      // the next attempt goes to the server that was named ...
-        bool was_elsewhere = false;  // ... and this one does
+        bool was_elsewhere = false;  // ... and this one does,
+        bool session_elsewhere = false;   // as did the one that the client's session is of
         mqtt::Disconnect farewell;   // what disconnect() was asked to send
         mqtt::PropertyBuffer<16> farewell_properties;
         std::string answer;          // to an AUTH, when there is room for it
@@ -346,6 +347,11 @@ private:
         long_topics_ = random_.chance(20);
         big_messages_ = random_.chance(50);
         streams_ = random_.chance(40);
+        if (v5_) {
+            reason_strings_ = random_.chance(40);
+            refuses_messages_ = random_.chance(40);
+            if (random_.chance(30)) level_5_ = random_.one_of({BrokerConfig::refused_as_3_1_1, BrokerConfig::refused_as_5, BrokerConfig::closed});
+        }
         const size_t count = random_.between(1, 4);
         uint16_t narrowest = 65535;
         for (size_t i = 0; i < count; ++i) {
@@ -446,16 +452,11 @@ private:
         vary_server(nullptr);
     }
     void set_up_v5(Actor& a, mqtt::Buffers& buffers) {
-        if (a.index == 0) {   // of the run
-            reason_strings_ = random_.chance(40);
-            refuses_messages_ = random_.chance(40);
-            if (random_.chance(30)) level_5_ = random_.one_of({BrokerConfig::refused_as_3_1_1, BrokerConfig::refused_as_5, BrokerConfig::closed});
-        }
         // What answers the broker sends must fit.
         const bool narrow = a.rx.size() < 160;
         if ((reason_strings_ && narrow) || random_.chance(20)) a.options.maximum_packet_size = static_cast<uint32_t>(a.rx.size());
-        if (profile_ == Profile::calm && level_5_ != BrokerConfig::served) narrow_only_ = true;
-        a.has_method = !narrow && !narrow_only_ && random_.chance(15);
+        const bool served = profile_ != Profile::calm || level_5_ == BrokerConfig::served;   // ever
+        a.has_method = !narrow && served && random_.chance(15);
         if (a.has_method) a.connect_properties.add(mqtt::prop::authentication_method, "test");
         if (random_.chance(20)) a.connect_properties.add(mqtt::prop::request_problem_information, static_cast<uint8_t>(random_.below(2)));
         if (!narrow && random_.chance(20)) a.connect_properties.add(mqtt::prop::user_property, {"actor", "x"});
@@ -467,7 +468,7 @@ private:
         a.received_aliases.resize(a.alias_maximum * 4U + (random_.chance(70) ? 200 : random_.below(20)));
         a.sent_aliases.resize(random_.chance(50) ? 0 : random_.between(1, 40));
         a.id_memory.resize(16);
-        a.anonymous = !narrow_only_ && random_.chance(10);
+        a.anonymous = served && random_.chance(10);
         buffers.topic_alias_maximum = a.alias_maximum;
         buffers.received_aliases = {a.received_aliases.data(), a.received_aliases.size()};
         buffers.sent_aliases = {a.sent_aliases.data(), a.sent_aliases.size()};
@@ -543,6 +544,12 @@ private:
         return a.link != nullptr && a.link->connack_seen ? a.link->keep_alive : a.options.keep_alive;
     }
     bool connected_v5(const Actor& a) const { return a.connected && a.link != nullptr && a.link->v5; }
+    // To the client, this is another server, with other sessions.
+    static bool moved(const Actor& a) { return a.session != 0 && a.session_elsewhere != a.was_elsewhere; }
+    // May the client think that it has no session there?
+    static bool may_know_none(const Actor& a) {
+        return a.session == 0 || a.session_clean || a.confirmed_clean || !a.resumed || moved(a);
+    }
     static bool clean_attempt(const Actor& a) { return a.options.clean_session || a.start_clean; }   // or may be
     size_t window(const Actor& a) const {
         const size_t ours = a.options.in_flight_maximum;
@@ -1377,6 +1384,7 @@ private:
             Operation& o = operation_of(a, event, "pubrec for what is not outstanding");
             check(o.what == What::publish && o.message->qos == 2 && o.pubrec == 0, "pubrec out of place", a, event.packet_id);
             as_answered(a, event, a.link->answers);
+            check(mqtt::granted(event.reason), "pubrec, and the server refused it [5: MQTT-4.3.3-4]", a, event.packet_id);
             o.pubrec = ++serial_;
             return;
         }
@@ -1478,14 +1486,15 @@ private:
         // A broker that lost a session and whose CONNACK that says so is lost, too, has a new one the next time: nobody can
         // tell. It is the protocol's hole, not the client's - unless the client knew that its session was a clean one.
         const bool doubtful = a.session_clean && !a.confirmed_clean;   // was our CONNECT with clean_session seen?
-        if (event.session_present && a.session != 0 && !a.confirmed_clean && (doubtful || a.session != l.session)) {
+        if (event.session_present && a.session != 0 && !a.confirmed_clean && (doubtful || a.session != l.session || moved(a))) {
             tell(a, "unaware of a lost session");
             ++coverage.unaware;
             a.unaware = true;
             for (auto& entry : a.outstanding)
                 if (entry.second.message != nullptr) entry.second.message->exempt = true;
         }
-        a.may_drop = !event.session_present || a.session_clean || a.drops_left;
+        a.may_drop = !event.session_present || a.session_clean || a.drops_left || moved(a);
+        a.session_elsewhere = a.was_elsewhere;
         a.drops_left = false;
         a.link_serial = l.serial;
         l.anew = !event.session_present || a.confirmed_clean;
@@ -1530,7 +1539,7 @@ private:
     // The server refused, or ended it.
     void on_blamed(Actor& a, const mqtt::Event& event) {
         if (event.error == mqtt::Error::session_unknown) {   // [5: MQTT-3.2.2-4]
-            check(a.session_unknown && (a.session == 0 || a.session_clean || a.confirmed_clean || !a.resumed), "session_unknown, but it is known", a);
+            check(a.session_unknown && may_know_none(a), "session_unknown, but it is known", a);
             check(!a.options.adopt_session, "session_unknown, but it was to be adopted", a);
             ++coverage.session_unknown;
             a.start_clean = true;
@@ -1920,8 +1929,7 @@ private:
         if (l.v5) a.went_silent = false;
         const bool clean = a.options.clean_session || (l.v5 && a.start_clean);
         check(((packet.flags & 2) != 0) == clean && packet.keep_alive == a.options.keep_alive, "wire: CONNECT as asked", a);
-        const bool fresh = a.session == 0 || a.session_clean || a.confirmed_clean || !a.resumed;   // then it may have no id yet
-        check(packet.client_id == a.id || (a.anonymous && packet.client_id.empty() && fresh), "wire: the client id", a);
+        check(packet.client_id == a.id || (a.anonymous && packet.client_id.empty() && may_know_none(a)), "wire: the client id", a);
         if (clean_attempt(a)) a.session_clean = true;   // the server may have forgotten the old one from here on
         if (!l.v5) return;
         const mqtt::Properties& p = packet.properties;
@@ -2213,7 +2221,7 @@ private:
     // MQTT 5
     uint16_t max_inflight_ = 0;      // for connections of 3.1.1
     BrokerConfig::Level5 level_5_ = BrokerConfig::served;   // at times
-    bool reason_strings_ = false, refuses_messages_ = false, narrow_only_ = false;
+    bool reason_strings_ = false, refuses_messages_ = false;
 };
 
 int SimulatedPort::open(std::string_view host, uint16_t port) { return simulation->port_open(owner, host, port); }
