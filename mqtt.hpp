@@ -131,6 +131,11 @@ struct Buffer {
     size_t size = 0;
 };
 
+// Also where they overlap, and for a size of 0 wherever they point to.
+inline void copy(uint8_t* to, const uint8_t* from, size_t size) {
+    if (size != 0) memmove(to, from, size);
+}
+
 // Numbers on the wire are big-endian (section 1.5.2); they are never read through a cast.
 inline uint16_t load_u16(const uint8_t* data) { return static_cast<uint16_t>(data[0] << 8 | data[1]); }
 inline void store_u16(uint8_t* data, uint16_t value) {
@@ -630,9 +635,8 @@ struct Buffers {
     // one whose topic (and properties) alone are larger is told as `skipped`.
     Buffer rx;
     // The outbox: unsent packets, and QoS 1 and 2 messages until they are answered. Of its bytes, 3 for each of
-    // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside (and up to 6 are lost
-    // to alignment if `tx` does not end at a multiple of 4, or 3 * receive_maximum is none). Each message takes
-    // its packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2 an index entry of 4 bytes
+    // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside. Each message takes its
+    // packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2 an index entry of 4 bytes
     // (2 where size_t has 16 bits). A quarter of slack keeps the moving of memory rare. When it is full:
     // Error::no_space.
     Buffer tx;
@@ -731,7 +735,7 @@ constexpr size_t connect_size(const ConnectOptions& options, size_t assigned = 0
 // Bytes of `tx` for this many QoS 1 or 2 messages, queued or unanswered at once, each of up to `message_size` bytes of
 // topic, payload and (in MQTT 5; 4 bytes more if there are any) properties; at most.
 constexpr size_t tx_size(size_t messages, size_t message_size, uint16_t receive_maximum = 20) {
-    return 6 + 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + 4);
+    return 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + 4);
 }
 
 // Something published. Received whole (offset 0, total = payload.size()) or, if larger than `rx`, in pieces: same
@@ -779,6 +783,8 @@ struct Event {
         pubrel,          // packet_id: the server released the QoS 2 message that it sent
         pingresp
     };
+    Event() {}   // not constexpr: on small targets that is memset(), which nothing else needs
+
     Kind kind = none;
     Error error = Error::ok;
     ReasonCode reason = ReasonCode::success;
@@ -973,17 +979,17 @@ public:
         const size_t header = 1 + variable_size(remaining);
         const uint32_t stored = static_cast<uint32_t>(header) + (with_rest ? remaining : static_cast<uint32_t>(size_));
         if (stored > out_.size) return {Error::no_space, stored};
-        if (header != header_room) memmove(out_.data + header, out_.data + header_room, size_);
+        if (header != header_room) copy(out_.data + header, out_.data + header_room, size_);
         out_.data[0] = first_byte;
         uint8_t* const body = store_variable(out_.data + 1, remaining);
-        if (with_rest && !rest_.empty()) memcpy(body + size_, rest_.data(), rest_.size());
+        if (with_rest) copy(body + size_, rest_.data(), rest_.size());
         return {Error::ok, stored};
     }
 
 private:
     void bytes(const uint8_t* data, size_t size) {
         const size_t at = header_room + size_;
-        if (at <= out_.size && size <= out_.size - at && size != 0) memcpy(out_.data + at, data, size);
+        if (at <= out_.size && size <= out_.size - at) copy(out_.data + at, data, size);
         size_ += size;
     }
     void string(std::string_view text, bool valid, Error error) {
@@ -1003,7 +1009,7 @@ class Reader {
 public:
     static constexpr bool reading = true;
 
-    Reader(Bytes in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
+    Reader(const Bytes& in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
 
     void set(Version version) {
         v5_ = version == Version::v5;
@@ -1243,7 +1249,7 @@ struct Connect {
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.utf8(p.protocol_name);
         io.u8(p.protocol_level);
-        io.check(p.protocol_name == "MQTT");
+        io.check(p.protocol_name.size() == 4 && load_u32(Bytes(p.protocol_name).data()) == 0x4D515454);   // "MQTT"
         io.set(static_cast<Version>(p.protocol_level));
         io.u8(p.flags);
         io.check(valid_flags(p.flags, io.v5()));
@@ -1303,6 +1309,8 @@ struct Connack {
 // Section 3.3.
 struct Publish {
     static constexpr uint16_t types = bit(PacketType::publish);
+
+    Publish() {}   // as Event()
 
     std::string_view topic;        // in 5 it may be empty, if there is a topic alias
     Bytes payload;
@@ -1548,7 +1556,7 @@ Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1
 // Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
 // Errors: malformed_packet (also a type that this struct is not for); in MQTT 5 protocol_error and topic_alias_invalid.
 template <class Packet>
-Error decode_body(uint8_t first_byte, Bytes body, Packet& packet, Version version = Version::v3_1_1) {
+Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet, Version version = Version::v3_1_1) {
     const PacketType type = static_cast<PacketType>(first_byte >> 4);
     if constexpr (std::is_same_v<Packet, Publish>)
         packet.set_first_byte(first_byte);
@@ -1616,11 +1624,7 @@ public:
     enum Reserve : uint8_t { for_disconnect = 0, for_ping = 2, for_answer = 4, for_message = 16 };
     size_t answer_size() const { return v5_ ? 5 : 4; }   // with a reason code
 
-    Outbox(uint8_t* data, size_t size) : data_(data) {
-        // The index grows down from an aligned end.
-        const size_t odd = reinterpret_cast<uintptr_t>(data + size) % entry_size;
-        capacity_ = static_cast<Offset>(size > odd ? size - odd : 0);
-    }
+    Outbox(uint8_t* data, size_t size) : data_(data), capacity_(static_cast<Offset>(size)) {}
 
     // ---- appending
 
@@ -1855,7 +1859,7 @@ public:
         }
         if (growth > room(for_message)) return false;
         const Offset from_end = at_[end] + growth;
-        memmove(data_ + growth, data_, at_[end]);
+        copy(data_ + growth, data_, at_[end]);
         for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
         if (at_[stream] != nowhere) at_[stream] += growth;
         Offset to = 0, size;
@@ -1876,10 +1880,10 @@ public:
             const bool streamed = from == at_[stream];
             uint8_t head[5] = {first};
             const Offset new_header = static_cast<Offset>(store_variable(head + 1, remaining) - head);
-            memmove(data_ + to + new_header, data_ + from + header, front);
-            memcpy(data_ + to, head, new_header);
+            copy(data_ + to + new_header, data_ + from + header, front);
+            copy(data_ + to, head, new_header);
             if (length != 0) data_[to + new_header + front] = 0;
-            memmove(data_ + to + new_header + front + length, data_ + behind, from + size - behind);
+            copy(data_ + to + new_header + front + length, data_ + behind, from + size - behind);
             const Offset new_size = new_header + front + length + (from + size - behind);
             if (streamed) {
                 at_[stream] = to;
@@ -2077,11 +2081,13 @@ private:
 
     uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
     Offset entry(Offset k) const {
-        Offset place;
-        memcpy(&place, entry_address(k), entry_size);
-        return place;
+        if constexpr (entry_size == 4) return load_u32(entry_address(k));
+        else return load_u16(entry_address(k));
     }
-    void set_entry(Offset k, Offset place) { memcpy(entry_address(k), &place, entry_size); }
+    void set_entry(Offset k, Offset place) {
+        if constexpr (entry_size == 4) store_u32(entry_address(k), place);
+        else store_u16(entry_address(k), place);
+    }
 
     // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
     // ids wrap around; an entry that is out of date still has the bytes of its packet.
@@ -2205,7 +2211,7 @@ private:
                     mark = keep ? mark - from + to : to;
             }
             if (!keep) continue;
-            if (from != to) memmove(data_ + to, data_ + from, size);
+            if (from != to) copy(data_ + to, data_ + from, size);
             if (k != nowhere) set_entry(k, to);
             to += size;
         }
@@ -2332,7 +2338,7 @@ public:
         uint16_t kept = answered_count();
         for (uint16_t i = kept; i < count_; ++i)
             if ((at(i)[2] & (acknowledged | qos_2 | refused)) == (acknowledged | qos_2))
-                memmove(at(kept++), at(i), entry_size);
+                copy(at(kept++), at(i), entry_size);
         count_ = carried_ = kept;
         open_ = 0;
     }
@@ -2368,7 +2374,7 @@ private:
             head_ = head_ + 1 == capacity_ ? uint16_t{0} : static_cast<uint16_t>(head_ + 1);
             return;
         }
-        for (; i < count_; ++i) memcpy(at(i), at(static_cast<uint16_t>(i + 1)), entry_size);
+        for (; i < count_; ++i) copy(at(i), at(static_cast<uint16_t>(i + 1)), entry_size);
     }
 
     uint8_t* data_ = nullptr;
@@ -2422,7 +2428,7 @@ public:
         for (size_t at = 0, size; at < used_; at += size) {
             size = size_at(at);
             if (load_u16(memory_.data + at) != alias) continue;
-            memmove(memory_.data + at, memory_.data + at + size, used_ - at - size);
+            copy(memory_.data + at, memory_.data + at + size, used_ - at - size);
             used_ -= size;
             --count_;
             break;
@@ -2431,7 +2437,7 @@ public:
         uint8_t* const p = memory_.data + used_;
         store_u16(p, alias);
         store_u16(p + 2, static_cast<uint16_t>(topic.size()));
-        if (!topic.empty()) memcpy(p + entry_head, topic.data(), topic.size());
+        copy(p + entry_head, Bytes(topic).data(), topic.size());
         used_ += entry_head + topic.size();
         ++count_;
     }
@@ -2484,9 +2490,9 @@ public:
           aliases_fit_(buffers.received_aliases.size >= Aliases::entry_head * buffers.topic_alias_maximum)
 #endif
     {
-        const uint32_t inbox = (uint32_t{buffers.receive_maximum} * Inbox::entry_size + 3) & ~uint32_t{3};
+        const uint32_t inbox = uint32_t{buffers.receive_maximum} * Inbox::entry_size;
         if (outbox_.capacity() < inbox + Outbox::for_message) return;   // told by connect()
-        outbox_.set_aside(inbox);                                       // a multiple of 4 keeps the index aligned
+        outbox_.set_aside(inbox);
         inbox_.init(buffers.tx.data + outbox_.capacity(), buffers.receive_maximum);
     }
 
@@ -2517,8 +2523,8 @@ public:
         identity_ = identity;
         options_ = &options;
         attempts_ = 0;
-        delay_ = 0;   // the time-out begins with the first poll()
         enter(State::waiting);
+        timer_ = 0;   // the time-out begins with the first poll()
         return Error::ok;
     }
 
@@ -2642,7 +2648,7 @@ public:
 
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
     bool tick() {
-        if (state_ == State::waiting && left_of(since_, delay_) == 0) enter(State::opening);
+        if (state_ == State::waiting && time_left() == 0) enter(State::opening);
         if (state_ != State::connected || ping_due() != 0) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
@@ -2656,24 +2662,23 @@ public:
     // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at
     // late.
     void expire(bool nothing_read) {
-        if (time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
-        if (state_ == State::rejecting) return fail(error_);
-        fail(exceeded() ? Error::receive_maximum_exceeded
-             : answering() ? Error::response_timeout : Error::connect_timeout);   // [MQTT-3.12.4-1]
+        if (state_ <= State::waiting || time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
+        fail(state_ == State::rejecting ? error_
+             : state_ < State::connected ? Error::connect_timeout
+             : exceeded() ? Error::receive_maximum_exceeded : Error::response_timeout);   // [MQTT-3.12.4-1]
     }
 
     // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
     uint32_t idle_ms() {
         if (!drained_ || wants_close()) return 0;
-        const uint32_t left = state_ == State::waiting ? left_of(since_, delay_) : time_left();
-        const uint32_t ping = state_ == State::connected ? ping_due() : forever;
-        uint32_t least = left < ping ? left : ping;
+        const uint32_t left = time_left(), ping = state_ == State::connected ? ping_due() : forever;
 #if MQTT_ENABLE_V5
         uint32_t since;
-        const uint32_t ms = outbox_.expiry_ms(since), expiry = ms == forever ? forever : left_of(since, ms);
-        if (expiry < least) least = expiry;
+        const uint32_t ms = outbox_.expiry_ms(since);
+        return least(least(left, ping), left_of(since, ms));
+#else
+        return least(left, ping);
 #endif
-        return least;
     }
 
     // ---- the connection
@@ -2728,8 +2733,8 @@ public:
             options_ = nullptr;
             enter(State::stopped);
         } else {
-            delay_ = falling_back() ? 0 : back_off(random);
             enter(State::waiting);
+            timer_ = falling_back() ? 0 : back_off(random);
         }
         stopping_ = false;
 #if MQTT_ENABLE_V5
@@ -2781,7 +2786,7 @@ public:
         if (state_ == State::rejecting) return {rx_.data + farewell_size, rx_.size - farewell_size};
         if (legal_packets() == 0) return {};
         if (in_begin_ != 0 && drained_ && !blocked_) {   // only an incomplete packet is left
-            if (in_begin_ != in_end_) memmove(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
+            copy(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
             in_end_ -= in_begin_;
             in_begin_ = 0;
         }
@@ -2860,8 +2865,10 @@ private:
 
     void enter(State state) {
         state_ = state;
-        // There is one time-out for all of connecting.
-        if (state != State::connecting && state != State::awaiting_connack) since_ = now_;
+        if (state == State::connecting || state == State::awaiting_connack) return;   // one time-out for all of connecting
+        since_ = now_;
+        timer_ = state == State::opening ? options_->connect_timeout_ms
+                 : state == State::disconnecting || state == State::rejecting ? options_->response_timeout_ms : forever;
     }
     void leave() {
         if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
@@ -2908,38 +2915,31 @@ private:
 
     uint32_t left_of(uint32_t since, uint32_t duration) const {
         const uint32_t elapsed = now_ - since;   // right also when the clock has wrapped around
-        return elapsed < duration ? duration - elapsed : 0;
+        return duration == forever ? forever : elapsed < duration ? duration - elapsed : 0;
     }
-    // Until a time-out.
+    // Until a time-out, or the next attempt.
     uint32_t time_left() const {
-        switch (state_) {
-        case State::opening:
-        case State::connecting:
-        case State::awaiting_connack: return left_of(since_, options_->connect_timeout_ms);
-        case State::disconnecting:
-        case State::rejecting: return left_of(since_, options_->response_timeout_ms);
-        case State::connected: break;
-        default: return forever;
-        }
-        if (exceeded()) return left_of(received_at_, options_->response_timeout_ms);
+        if (state_ != State::connected) return left_of(since_, timer_);
+        const uint32_t timeout = options_->response_timeout_ms;
+        if (exceeded()) return left_of(received_at_, timeout);
         if (outbox_.stream_left() != 0 && keep_alive() != 0) {
             // No ping can be sent within a message; its payload has to move instead.
-            const uint32_t limit = keep_alive() * uint32_t{875} + options_->response_timeout_ms;
-            const uint32_t written = left_of(sent_at_, limit), read = left_of(received_at_, limit);
-            return written > read ? written : read;
+            const uint32_t limit = ping_interval() + timeout;
+            return most(left_of(sent_at_, limit), left_of(received_at_, limit));
         }
         // Where it is the application that lets PINGRESP wait, there is none.
         const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
-        return pinging_ && !held ? left_of(pinged_at_, options_->response_timeout_ms) : forever;
+        return pinging_ && !held ? left_of(pinged_at_, timeout) : forever;
     }
+    static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
+    static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+    uint32_t ping_interval() const { return keep_alive() * uint32_t{875}; }
     // Until a PINGREQ: 7/8 of the keep-alive time after we last sent something [MQTT-3.1.2-23], or after the server
     // did, which may be gone without our noticing.
     uint32_t ping_due() const {
         if (keep_alive() == 0 || outbox_.stream_left() != 0) return forever;
-        const uint32_t limit = keep_alive() * uint32_t{875};
-        const uint32_t until_sent = outbox_.ping_waits() ? forever : left_of(sent_at_, limit);
-        const uint32_t until_received = pinging_ ? forever : left_of(received_at_, limit);
-        return until_sent < until_received ? until_sent : until_received;
+        return least(left_of(sent_at_, outbox_.ping_waits() ? forever : ping_interval()),
+                     left_of(received_at_, pinging_ ? forever : ping_interval()));
     }
 
     // ---- sending
@@ -3163,7 +3163,7 @@ private:
     // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
     bool exceeded() const { return blocked_ && inbox_.full() && inbox_.open() == 0; }
 
-    Step on_connack(Bytes body, Event& event) {
+    Step on_connack(const Bytes& body, Event& event) {
         Connack connack;
         // Servers that do not know MQTT 5 answer in the form of 3.1.1, which 5 does not have.
         const bool old_form = has_v5 && v5_ && body.size() == 2;
@@ -3204,7 +3204,7 @@ private:
         return Step::go_on;
     }
 
-    Step on_publish(const FixedHeader& header, Bytes body, Event& event) {
+    Step on_publish(const FixedHeader& header, const Bytes& body, Event& event) {
         Publish packet;
         const Error error = decode_body(header.first_byte, body, packet, version());
         if (error != Error::ok) return reject(error);
@@ -3254,7 +3254,7 @@ private:
     }
 
     // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
-    Step on_answer(uint8_t first_byte, Bytes body, Event& event) {
+    Step on_answer(uint8_t first_byte, const Bytes& body, Event& event) {
         Answer answer;
         const Error error = decode_body(first_byte, body, answer, version());
         if (error != Error::ok) return reject(error);
@@ -3435,7 +3435,7 @@ private:
         if (!assigned) return Error::protocol_error;   // [5: MQTT-3.2.2-16]
         if (client_id_memory_.size == 0) return Error::ok;
         if (assigned->size() > client_id_memory_.size) return Error::buffer_too_small;
-        memcpy(client_id_memory_.data, assigned->data(), assigned->size());
+        copy(client_id_memory_.data, Bytes(*assigned).data(), assigned->size());
         client_id_ = Bytes(client_id_memory_.data, assigned->size()).text();
         return Error::ok;
     }
@@ -3624,7 +3624,7 @@ private:
             size_t size = static_cast<size_t>(rx_.data + in_end_ - topic);
             if (size > to_skip_) size = to_skip_;
             in_end_ -= size;
-            memmove(topic, topic + size, static_cast<size_t>(rx_.data + in_end_ - topic));
+            copy(topic, topic + size, static_cast<size_t>(rx_.data + in_end_ - topic));
             to_skip_ = static_cast<uint16_t>(to_skip_ - size);
             if (to_skip_ != 0) return Step::wait;
         }
@@ -3681,7 +3681,7 @@ private:
 
     uint32_t now_ = 0;
     uint32_t since_ = 0;                   // when this state began
-    uint32_t delay_ = 0;                   // of State::waiting
+    uint32_t timer_ = forever;             // what it has, in ms
     uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
 
     uint32_t identity_ = 0;                // hash of server and client id, never 0
