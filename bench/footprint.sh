@@ -1,7 +1,7 @@
 #!/bin/sh
 # sh bench/footprint.sh [--keep FOLDER] [--readme | CPU [CONFIGURATION]]
 #
-# Cross-compiles small applications and prints what the client takes of flash, RAM and stack, as tab-separated rows; all
+# Cross-compiles small applications, runs them in QEMU and prints what the client takes of flash, RAM and stack, as tab-separated rows; all
 # of them, or those of one CPU (cortex-m0plus, cortex-m3, cortex-m4, rv32imac) and one configuration (see
 # bench/footprint/footprint.py, which also says how it is counted). --readme writes them into the README's table.
 # --keep leaves the images and maps in FOLDER, for nm -S --size-sort -C.
@@ -12,6 +12,7 @@ command -v python3 >/dev/null || missing="$missing python3"
 command -v arm-none-eabi-g++ >/dev/null || missing="$missing gcc-arm-none-eabi"
 echo '#include <string_view>' | arm-none-eabi-g++ -std=c++17 -x c++ -fsyntax-only - 2>/dev/null ||
     missing="$missing libstdc++-arm-none-eabi-newlib"
+command -v qemu-system-arm >/dev/null || missing="$missing qemu-system-arm"
 if [ -n "$missing" ]; then
     echo "footprint.sh: please install these Debian packages:$missing" >&2
     exit 1
