@@ -19,6 +19,8 @@ int board_command(void);                             // what the user wants; < 0
 void board_show(const void* memory, size_t size);    // to the user
 extern uint8_t board_reading[8];                     // of a sensor
 
+void board_tcp(void);                                // the rest of lwIP, for its own client: calls it back
+
 int main(void);
 
 // How the board is called. Its functions have a stack of their own, so that what is seen of the other one, on which main()

@@ -3,7 +3,8 @@
 flash_library, flash_libc   Bytes of flash (code, constants, initial values). Each application is linked twice, with the
     client and without (see application.hpp). flash_libc is what all members of libc and libgcc in the first image
     take, by the linker's map; flash_library is the rest of what the first image has more than the second.
-ram_client   sizeof(mqtt::Client<Port>). Nothing else is static; the buffers are the application's.
+ram_client   sizeof(mqtt::Client<Port>). Nothing else is static; the buffers are the application's. (lwIP's client has
+    its buffers in it.)
 stack   Bytes on the deepest path below main(): the application's functions, with the event that it gets, the library's
     and libc's. Calls are those of the linked image, frames those of -fcallgraph-info=su (of libc, what is pushed). A call
     through a pointer may reach what INDIRECT_CALLS names or else any function whose address is taken in the image, save
@@ -29,6 +30,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+LWIP = ROOT / ".build" / "lwip"
 MACHINES = {   # what QEMU runs it on; microbit is a Cortex-M0, whose instructions are those of Cortex-M0+
     "cortex-m0plus": "microbit",
     "cortex-m3": "mps2-an385",
@@ -36,14 +38,18 @@ MACHINES = {   # what QEMU runs it on; microbit is a Cortex-M0, whose instructio
     "rv32imac": None,
 }
 CPUS = list(MACHINES)
+REFERENCE = "lwip-mqtt-A"
 CONFIGURATIONS = {   # name: application, options
     "3.1.1-A": ("set_a.cpp", ["-DMQTT_ENABLE_V5=0"]),
     "3.1.1-B": ("set_b.cpp", ["-DMQTT_ENABLE_V5=0"]),
     "5.0-A": ("set_a.cpp", ["-DMQTT_ENABLE_V5=1", "-DFOOTPRINT_VERSION=v5"]),
     "5.0+3.1.1-A": ("set_a.cpp", ["-DMQTT_ENABLE_V5=1", "-DFOOTPRINT_VERSION=v5_or_v3_1_1"]),
     "codec": ("codec.cpp", ["-DMQTT_ENABLE_V5=0"]),
+    REFERENCE: ("set_a_lwip.c", [f"-I{HERE / 'lwip'}", f"-I{LWIP / 'src/include'}"]),
 }
-INDIRECT_CALLS = {}   # configuration: which functions call which through a pointer, as regular expressions
+INDIRECT_CALLS = {   # configuration: which functions call which through a pointer, as regular expressions
+    REFERENCE: [("board_tcp", r"mqtt_tcp_\w+|mqtt_cyclic_timer"), (r"mqtt_\w+", r"on_\w+")],
+}
 COLUMNS = ["flash_library", "flash_libc", "ram_client", "stack", "painted"]
 Row = collections.namedtuple("Row", COLUMNS)
 NOTHING = Row(*[None] * len(COLUMNS))
@@ -89,8 +95,14 @@ class Images:
         script = f'-DSCRIPT="{pathlib.Path(source).stem}_script.h"'
         board = [self.gcc, *BOARD_OPTIONS]
         self.board = [self.compiled("board", HERE / "board.c", *board, script)]
-        self.objects = [self.compiled("application", HERE / source, self.gxx, *CXX_OPTIONS)]
-        without = self.compiled("without", HERE / source, self.gxx, *CXX_OPTIONS, "-DWITHOUT_CLIENT")
+        if configuration == REFERENCE:
+            self.board.append(self.compiled("tcp-board", HERE / "lwip_tcp.c", *board))
+            application = self.compiled("application", HERE / source, self.gcc, *OPTIONS)
+            client = self.compiled("client", LWIP / "src/apps/mqtt/mqtt.c", self.gcc, *OPTIONS)
+            self.objects, without = [application, client], application
+        else:
+            self.objects = [self.compiled("application", HERE / source, self.gxx, *CXX_OPTIONS)]
+            without = self.compiled("without", HERE / source, self.gxx, *CXX_OPTIONS, "-DWITHOUT_CLIENT")
         self.link("", self.objects)
         self.link("-without", [without], "-Wl,--unresolved-symbols=ignore-all")
 
@@ -325,6 +337,8 @@ def compiler():
 def what_is_missing(cpu, configuration):
     if cpu == "rv32imac" and shutil.which("riscv64-unknown-elf-g++") is None:
         return "there is no riscv64-unknown-elf-g++ (Debian: gcc-riscv64-unknown-elf)"
+    if configuration == REFERENCE and subprocess.run(["sh", ROOT / "tests/support/lwip.sh", LWIP]).returncode != 0:
+        return "lwIP's source cannot be had"
     return None
 
 
@@ -361,6 +375,8 @@ def write_readme(rows):
         cells = [f"{shown(here[cpu].flash_library)} + {shown(here[cpu].flash_libc)}" for cpu in cpus]
         cells += [shown(ram.pop() if len(ram) == 1 else None), shown(None if None in stacks else max(stacks))]
         table += f"| {configuration} | " + " | ".join(cells) + " |\n"
+    table += f"\n`{REFERENCE}` is lwIP's own client, for comparison: it resumes no session, delivers QoS 2 twice, ends " \
+             "without DISCONNECT,\nand has its buffers in its object.\n"
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     begin, end = "<!-- footprint: sh bench/footprint.sh --readme -->\n", "<!-- /footprint -->"
