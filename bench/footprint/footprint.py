@@ -31,6 +31,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LWIP = ROOT / ".build" / "lwip"
+BUDGETS = HERE / "budgets.tsv"
 MACHINES = {   # what QEMU runs it on; microbit is a Cortex-M0, whose instructions are those of Cortex-M0+
     "cortex-m0plus": "microbit",
     "cortex-m3": "mps2-an385",
@@ -53,6 +54,13 @@ INDIRECT_CALLS = {   # configuration: which functions call which through a point
 COLUMNS = ["flash_library", "flash_libc", "ram_client", "stack", "painted"]
 Row = collections.namedtuple("Row", COLUMNS)
 NOTHING = Row(*[None] * len(COLUMNS))
+GOALS = {   # of cortex-m0plus: what must be reached, and what is aimed at; `flash` is library and libc
+    ("3.1.1-A", "flash"): (4096, 3300),
+    ("3.1.1-B", "flash"): (3072, 2400),
+    ("5.0-A", "flash"): (8192, 6500),
+    ("3.1.1-A", "ram_client"): (160, 96),
+    ("3.1.1-A", "stack"): (320, 200),
+}
 OPTIONS = ["-Os", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra"]
 CXX_OPTIONS = OPTIONS + ["-std=c++17", "-fno-exceptions", "-fno-rtti", "-I", str(ROOT)]
 BOARD_OPTIONS = ["-Os", "-Wall", "-Wextra", "-ffreestanding", "-fno-jump-tables", "-fno-tree-loop-distribute-patterns"]
@@ -326,6 +334,13 @@ def measure(images):
     return Row(library, libc, ram, stack, painted)
 
 
+def value_of(row, column):
+    """None if it is not known; of `flash`, library and libc."""
+    if column == "flash" and None in (row.flash_library, row.flash_libc):
+        return None
+    return row.flash_library + row.flash_libc if column == "flash" else getattr(row, column)
+
+
 def shown(value):
     return "-" if value is None else str(value)
 
@@ -360,6 +375,63 @@ def measure_all(wanted, folder):
             yield *which, (NOTHING if missing[which] else rows[which].result())
 
 
+def tell_goals(rows):
+    """For people: how far the figures are from what is wanted."""
+    lines = []
+    for (configuration, column), goals in GOALS.items():
+        row = rows.get(("cortex-m0plus", configuration))
+        value = value_of(row, column) if row else None
+        if value is None:
+            continue
+        told = [f"{name} {limit}: " + ("met" if value <= limit else f"{value - limit} too many")
+                for name, limit in zip(("must", "goal"), goals)]
+        lines.append(f"  {configuration:10} {column:11}{value:6}   {told[0]:26} {told[1]}")
+    if lines:
+        print("\ncortex-m0plus, bytes (flash: library and libc):", *lines, sep="\n", file=sys.stderr)
+
+
+# ----------------------------------------------------------------------------------------------------------- budgets
+
+def read_budgets():
+    """The version of the compiler that they are for, and [cpu, configuration, column, bytes]."""
+    lines = BUDGETS.read_text().splitlines()
+    version = re.search(r"arm-none-eabi-gcc ([\d.]*\d)", lines[0]).group(1)
+    budgets = [line.split("\t") for line in lines if not line.startswith("#")][1:]
+    return version, [(cpu, configuration, column, int(size)) for cpu, configuration, column, size in budgets]
+
+
+def check(folder, tighten):
+    version, budgets = read_budgets()
+    if compiler() != version:
+        print(f"skipped: the budgets are for arm-none-eabi-gcc {version}, here is {compiler()}")
+        sys.exit(77)
+    wanted = list(dict.fromkeys(budget[:2] for budget in budgets))
+    rows = {(cpu, configuration): row for cpu, configuration, row in measure_all(wanted, folder)}
+    failed = False
+    kept = []
+    for cpu, configuration, column, budget in budgets:
+        row = rows[cpu, configuration]
+        value = value_of(row, column) if row else None
+        what = f"{cpu} {configuration}: {column}"
+        if value is None:
+            failed = True
+            print(f"FAILED: {what} could not be measured; its budget is {budget}")
+        elif value > budget:
+            failed = True
+            print(f"FAILED: {what} is {value} bytes, {value - budget} more than its budget")
+        elif value < budget and not tighten:
+            print(f"note: {what} is {value} bytes, {budget - value} less than its budget: "
+                  "sh bench/footprint.sh --tighten")
+        kept.append((cpu, configuration, column, budget if value is None else min(value, budget)))
+    if tighten:
+        before = BUDGETS.read_text()
+        head = before.split("\n", 2)[:2]
+        BUDGETS.write_text("\n".join(head + ["\t".join(map(str, each)) for each in kept]) + "\n")
+    if failed:
+        sys.exit(f"Budgets are in {BUDGETS.relative_to(ROOT)}: make the client smaller, or say in the commit why it grows.")
+    print(f"holds: {len(budgets)} budgets")
+
+
 # ------------------------------------------------------------------------------------------------------------ README
 
 def write_readme(rows):
@@ -389,15 +461,19 @@ def write_readme(rows):
 def main():
     parser = argparse.ArgumentParser(prog="footprint.sh")
     parser.add_argument("--keep", metavar="FOLDER", type=pathlib.Path)
-    parser.add_argument("--readme", action="store_true")
+    mode = parser.add_mutually_exclusive_group()
+    for name in ("--readme", "--check", "--tighten"):
+        mode.add_argument(name, action="store_true")
     parser.add_argument("cpu", nargs="?", choices=CPUS)
     parser.add_argument("configuration", nargs="?", choices=CONFIGURATIONS)
     arguments = parser.parse_args()
-    if arguments.readme and arguments.cpu:
-        parser.error("--readme needs all rows")
+    if arguments.cpu and (arguments.readme or arguments.check or arguments.tighten):
+        parser.error("that needs all rows: no CPU")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.keep or pathlib.Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
+        if arguments.check or arguments.tighten:
+            return check(folder, arguments.tighten)
         rows = {}
         failed = []
         print("cpu", "configuration", *COLUMNS, sep="\t")
@@ -408,6 +484,7 @@ def main():
                 failed.append(f"{cpu} {configuration}")
             rows[cpu, configuration] = row or NOTHING
             print(cpu, configuration, *map(shown, row or NOTHING), sep="\t", flush=True)
+    tell_goals(rows)
     if failed:
         sys.exit("footprint.sh: failed: " + ", ".join(failed))
     if arguments.readme:
