@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh bench/footprint.sh [--keep FOLDER] [CPU [CONFIGURATION]]
-# sh bench/footprint.sh --check | --tighten | --readme
+# sh bench/footprint.sh --parts CPU CONFIGURATION | --check | --tighten | --readme
 #
 # Cross-compiles small applications, runs them in QEMU against a scripted server, and prints what the client takes of
 # flash, RAM and stack, as tab-separated rows; all of them, or those of one CPU (cortex-m0plus, cortex-m3, cortex-m4,
@@ -8,6 +8,7 @@
 # from the goals comes on stderr.
 #
 #   --keep      leaves images and maps in FOLDER
+#   --parts     where it goes: by part, the largest functions, the deepest path
 #   --check     fails if a figure has grown past its budget, in bench/footprint/budgets.tsv
 #   --tighten   the same, and lowers budgets to what is taken now
 #   --readme    writes the rows into the README's table

@@ -432,6 +432,70 @@ def check(folder, tighten):
     print(f"holds: {len(budgets)} budgets")
 
 
+# ------------------------------------------------------------------------------------------------------------- parts
+
+PARTS = [   # of a function's name, without namespaces of the library
+    ("Outbox", r"Outbox::"),
+    ("Inbox", r"Inbox::"),
+    ("Engine", r"Engine::"),
+    ("Client", r"Client::"),
+    ("packets", r"(Writer|Reader|FixedHeader|Propert\w+|Connect|Connack|Publish|Subscribe|Suback|Disconnect|Ack)::"),
+    ("packets", r"\w*(encode|decode|valid|load|store|read|write)_?\w*$"),
+]
+
+
+def bare(name):
+    """mqtt::v1::Engine::sent(unsigned int) [clone .isra.0]: mqtt::Engine::sent"""
+    name = re.sub(r" \[clone [^]]*\]", "", name).replace("(anonymous namespace)", "application")
+    while re.search(r"<[^<>]*>|\([^()]*\)", name):
+        name = re.sub(r"<[^<>]*>|\([^()]*\)", "", name)
+    return re.sub(r"mqtt::v1\w*::", "mqtt::", re.sub(r" const$", "", name).split(" ")[-1])
+
+
+def symbols_of(elf):
+    """What has a name and takes flash: address, size, name."""
+    for line in run("arm-none-eabi-nm", "-S", "-C", elf).splitlines():
+        match = re.match(r"(\w{8}) (\w{8}) ([TtWwRrVvDd]) (.*)", line)
+        if match:
+            yield int(match.group(1), 16), int(match.group(2), 16), match.group(4)
+
+
+def tell_parts(cpu, configuration, folder):
+    images = Images(cpu, configuration, folder)
+    row = measure(images)
+    libc = list(images.of_archives(""))
+    before = {name: size for _, size, name in symbols_of(f"{images.path}-without.elf")}
+    sizes = collections.Counter()
+    functions = []
+    for address, size, name in {(address & ~1): (address & ~1, size, name) for address, size, name in
+                                symbols_of(f"{images.path}.elf")}.values():
+        if any(begin <= address < begin + length for begin, length, _ in libc):
+            continue
+        size -= before.get(name, 0)
+        if size == 0:
+            continue
+        of = bare(name)
+        part = next((part for part, pattern in PARTS if re.match(pattern, of.replace("mqtt::", ""))), "other functions")
+        if name in before or of.startswith(("application::", "_GLOBAL__sub_I")):
+            part = "inlined into the application"
+        sizes[part] += size
+        functions.append((size, part, name))
+    sizes["constants without a name, padding"] = row.flash_library - sum(sizes.values())
+    print(f"{cpu} {configuration}: {row.flash_library} bytes of the library, {shown(row.flash_libc)} of libc and libgcc\n")
+    for part, size in sizes.most_common():
+        print(f"{size:7} {part}")
+    print("\nThe largest functions:")
+    for size, part, name in sorted(functions, reverse=True)[:25]:
+        print(f"{size:7} {part:30} {re.sub('mqtt::v1[a-z0-9_]*::', '', name)}")
+    if cpu == "rv32imac":
+        return
+    print(f"\nThe deepest path, {shown(row.stack)} bytes of stack, {row.painted} of them seen in QEMU:")
+    _, path = stack_below_main(images)
+    names = run("arm-none-eabi-c++filt", *[name for name, _ in path]).splitlines()
+    for (_, size), name in zip(path, names):
+        print(f"{size:7} {re.sub('mqtt::v1[a-z0-9_]*::', '', name)}")
+
+
 # ------------------------------------------------------------------------------------------------------------ README
 
 def write_readme(rows):
@@ -462,18 +526,25 @@ def main():
     parser = argparse.ArgumentParser(prog="footprint.sh")
     parser.add_argument("--keep", metavar="FOLDER", type=pathlib.Path)
     mode = parser.add_mutually_exclusive_group()
-    for name in ("--readme", "--check", "--tighten"):
+    for name in ("--readme", "--check", "--tighten", "--parts"):
         mode.add_argument(name, action="store_true")
     parser.add_argument("cpu", nargs="?", choices=CPUS)
     parser.add_argument("configuration", nargs="?", choices=CONFIGURATIONS)
     arguments = parser.parse_args()
     if arguments.cpu and (arguments.readme or arguments.check or arguments.tighten):
         parser.error("that needs all rows: no CPU")
+    if arguments.parts and not arguments.configuration:
+        parser.error("--parts needs CPU and CONFIGURATION")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.keep or pathlib.Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         if arguments.check or arguments.tighten:
             return check(folder, arguments.tighten)
+        if arguments.parts:
+            missing = what_is_missing(arguments.cpu, arguments.configuration)
+            if missing:
+                sys.exit(f"footprint.sh: {missing}")
+            return tell_parts(arguments.cpu, arguments.configuration, folder)
         rows = {}
         failed = []
         print("cpu", "configuration", *COLUMNS, sep="\t")
