@@ -507,7 +507,8 @@ private:
         mqtt::PropertyBuffer<200> list;
         for (uint64_t n = random_.chance(40) ? 0 : random_.between(1, 4); n != 0; --n) {
             const uint64_t kind = random_.below(7);
-            const std::string text(random_.below(6), static_cast<char>('a' + random_.below(26)));
+            const size_t length = random_.below(6);   // on its own: arguments have no order
+            const std::string text(length, static_cast<char>('a' + random_.below(26)));
             if (kind == 0 && !m.expiry) {
                 m.expiry = random_.one_of<uint32_t>({0, 1, 2, 10, 3600, 0xF0000000});
                 list.add(mqtt::prop::message_expiry_interval, *m.expiry);
