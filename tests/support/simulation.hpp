@@ -324,7 +324,7 @@ private:
         std::string answer;          // to an AUTH, when there is room for it
         bool re_authenticating = false;
         bool resumed = false;        // it has told all that it drops
-        bool gave_up = false;        // a message that had been sent, when a server with lower limits came
+        bool gave_up = false;        // a message that had been sent, and the server's session has gone on
         std::map<std::pair<std::string, int>, uint32_t> last_at_broker;   // order at the broker, by topic and QoS
         uint32_t last_kept_at_broker = 0;
     };
@@ -1452,6 +1452,8 @@ private:
             check(a.may_drop, "dropped, although the session was kept", a, event.packet_id);
             check(o.sent_on != 0 || o.written_on != 0 || !a.leftovers.empty(), "dropped what was never sent", a, event.packet_id);
             ++coverage.dropped;
+            // The server had said that it keeps no session, and has kept it, as DISCONNECT asked for that.
+            a.gave_up = a.gave_up || (o.sent_on != 0 && a.link != nullptr && a.link->present);
         } else {
             check(o.message != nullptr && may_be_dropped(a, *o.message, event.error), "dropped for no reason", a, static_cast<uint64_t>(event.error));
             a.gave_up = a.gave_up || o.sent_on != 0;
