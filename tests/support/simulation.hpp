@@ -1096,7 +1096,7 @@ private:
         mqtt::Result result = a.client->connect(a.options);
         if (result.error == mqtt::Error::no_space) {   // what waits is larger in version 5
             check(!a.outbox_v5 && a.options.version != mqtt::Version::v3_1_1, "connect(): no space", a);
-            if (a.options.version == mqtt::Version::v5) return;   // later
+            if (a.options.version == mqtt::Version::v5 && !healed_) return;   // later
             a.options.version = mqtt::Version::v3_1_1;
             result = a.client->connect(a.options);
         }
