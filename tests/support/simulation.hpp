@@ -557,14 +557,21 @@ private:
         return connected_v5(a) ? std::min<size_t>(ours, a.link->limits.receive_maximum) : ours;
     }
     // Of a whole PUBLISH, as it waits in the outbox.
-    static size_t wire_size(const Message& m, bool v5) {
+    static size_t wire_size(const Message& m, bool v5) { return wire_size(m, v5, m.stripped); }
+    static size_t wire_size(const Message& m, bool v5, bool stripped) {
         mqtt::Publish packet;
         packet.topic = m.topic;
         packet.payload = m.payload;
         packet.qos = static_cast<mqtt::QoS>(m.qos);
         packet.packet_id = 1;
-        if (!m.stripped) packet.properties = view(m.properties);
+        if (!stripped) packet.properties = view(m.properties);
         return mqtt::encode(packet, {}, v5 ? mqtt::Version::v5 : mqtt::Version::v3_1_1).size;
+    }
+    // May the server keep it from this client? It expires, or is too large with what the server adds - when it comes for the
+    // first time: sent again it may have no properties any more.
+    static bool may_be_withheld(const Actor& a, const Message& m) {
+        const uint32_t most = a.options.maximum_packet_size;
+        return view(m.properties).get(mqtt::prop::message_expiry_interval) || (most != 0 && wire_size(m, true, false) + 16 > most);
     }
     // Is this why the server of a connection does not take a message?
     static bool refused_by(const BrokerLimits& limits, const Message& m, mqtt::Error error) {
@@ -1634,8 +1641,9 @@ private:
         }
         if (d.count++ == 0) {   // [MQTT-4.6.0-6]
             uint32_t& last = a.last_first[{m.publisher, m.topic, m.qos, qos}];
-            // Sent again, QoS 1 may come for the first time to a client that was away, or had not subscribed, before.
-            const bool late = m.turned_away || actors_[m.publisher]->anonymous || (m.qos == 1 && (qos == 0 || m.arrived < a.stable_since || stable_qos(a, m) == 0));
+            // Sent again, QoS 1 may come for the first time to a client that was away, had not subscribed, or could not have it.
+            const bool late = m.turned_away || actors_[m.publisher]->anonymous ||
+                              (m.qos == 1 && (qos == 0 || m.arrived < a.stable_since || stable_qos(a, m) == 0 || may_be_withheld(a, m)));
             check(last < m.sequence || m.exempt || a.unaware || late, "out of order", a, m.sequence);
             last = m.sequence;
         }
@@ -2198,7 +2206,7 @@ private:
             for (auto& publisher : actors_)
                 for (const Message& m : publisher->messages) {
                     if (m.arrived == 0 || m.arrived < a->stable_since || m.retain) continue;
-                    if (view(m.properties).get(mqtt::prop::message_expiry_interval) || (a->options.maximum_packet_size != 0 && wire_size(m, true) + 16 > a->options.maximum_packet_size)) continue;
+                    if (may_be_withheld(*a, m)) continue;
                     if (std::min(stable_qos(*a, m), m.qos) == 0) continue;
                     const auto found = a->deliveries.find({m.publisher, m.sequence});
                     check(found != a->deliveries.end() && found->second.count != 0, "a message that never came", *a, m.sequence);
