@@ -390,7 +390,7 @@ TEST_CASE("MQTT 5 [MQTT-3.3.4-9] a QoS 2 message that the server has not release
     s.rejects_with(0x93, Error::receive_maximum_exceeded);
 }
 
-TEST_CASE("MQTT 5 [MQTT-3.3.4-9] QoS 2 messages of an earlier connection do not count: the server may send as many new ones, which wait until it releases the old ones") {
+TEST_CASE("MQTT 5 [MQTT-3.3.4-9] QoS 2 messages of an earlier connection do not count: the server may send as many new ones before it has released all of the old ones") {
     for (const uint16_t maximum : {uint16_t{1}, uint16_t{2}, uint16_t{4}}) {
         CAPTURE(maximum);
         Kept s(1024, maximum);
