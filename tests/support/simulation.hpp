@@ -641,6 +641,7 @@ private:
         for (auto& a : actors_) {
             earlier(due(*a));
             if (!healed_) earlier(std::max(a->next_action, a->asleep_until));
+            else if (!a->started && !parting_) earlier(now_ + 1);   // it could not, with a link of before there
         }
         if (!healed_ && faults_left_ != 0) earlier(next_fault_);
         if (broker_down_until_ > now_) earlier(broker_down_until_);
