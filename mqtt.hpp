@@ -644,8 +644,9 @@ struct Buffers {
     // QoS 2 and not yet released by the server. A further one is not read until there is a place. If all places are
     // taken by unreleased QoS 2 messages, the release can only come behind it: after response_timeout_ms the connection
     // ends with Error::receive_maximum_exceeded, and the next one begins with the releases. Mosquitto and most others
-    // have at most 20 unreleased, unless told otherwise. In MQTT 5 the server is told, and has to keep to it; mosquitto
-    // 2.0.11 does not when messages wait for us: it takes a connection for every few of them, or a larger number here.
+    // have at most 20 unreleased, unless told otherwise. In MQTT 5 the server is told, and has to keep to it on each
+    // connection: unreleased ones of earlier connections make room, the oldest first. Mosquitto 2.0.11 does not keep to
+    // it when messages wait for us: it takes a connection for every few of them, or a larger number here.
     uint16_t receive_maximum = 20;
 
     // MQTT 5 only; none by default. How many topic aliases the server may use, and memory for their topics: 4 bytes for
@@ -2373,8 +2374,15 @@ public:
         open_ = 0;
     }
     void clear() { count_ = open_ = carried_ = 0; }
-    // Are all of them of this connection? Those of earlier ones do not count in MQTT 5 (section 4.9).
-    bool all_new() const { return carried_ == 0; }
+    // In MQTT 5 the server may send as many on each connection (section 4.9), and may never release those of earlier
+    // ones: it gives up what is now too large for us, without its topic alias, say [5: MQTT-3.1.2-25]. What it has not
+    // given up comes first, in the original order [MQTT-4.6.0-1]: so the oldest one makes room for what it sends.
+    // False: all are of this connection.
+    bool forget_carried() {
+        if (carried_ == 0) return false;
+        remove(0);
+        return true;
+    }
 
 private:
     static constexpr uint16_t none = 0xFFFF;
@@ -3189,9 +3197,10 @@ private:
     bool can_remember(QoS qos, uint16_t packet_id) {
         if (qos == QoS::at_most_once || !inbox_.full()) return true;
         if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
+        if (v5_ && inbox_.forget_carried()) return true;
         // [5: MQTT-3.3.4-9], but first our answers go out, so that each connection gets on: mosquitto 2.0.11 sends more
         // than it may whenever messages wait there.
-        if (v5_ && inbox_.all_new() && output().empty())
+        if (v5_ && output().empty())
             (void)reject(Error::receive_maximum_exceeded);
         else
             blocked_ = true;
