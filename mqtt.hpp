@@ -865,6 +865,7 @@ inline bool valid_filter(std::string_view filter, bool v5 = false) {
         if (front(filter, name).find_first_of("+#") != filter.npos) return false;
     }
     for (size_t i = 0; i < filter.size(); ++i) {
+        if (filter.size() - i >= 8 && plain_text(Bytes(filter).data() + i, 8, true)) i += 7;
         if (filter[i] != '+' && filter[i] != '#') continue;
         if (i != 0 && filter[i - 1] != '/') return false;
         if (i + 1 != filter.size() && (filter[i] == '#' || filter[i + 1] != '/')) return false;
@@ -2178,10 +2179,11 @@ private:
         Encoded out;
         do out = encoder(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
         while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
-        const bool too_large = out.error == Error::no_space ? out.size + aside > capacity_
-                               : out.error == Error::ok && wire_size(at_[end]) > maximum_packet_size;
-        if (too_large) return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
-        if (out.error == Error::ok) added(static_cast<Offset>(out.size), kept);
+        if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
+        if (out.error != Error::ok) return out;
+        if (has_v5 && (with_rest ? out.size : wire_size(at_[end])) > maximum_packet_size)
+            return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
+        added(static_cast<Offset>(out.size), kept);
         return out;
     }
     void added(Offset size, bool kept) {
