@@ -4,7 +4,7 @@ import math
 import re
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 90, 20, 46, 54
+LEFT, RIGHT, TOP, BOTTOM = 80, 40, 40, 54
 COLOURS = ["#1b6ca8", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#777777"]
 STYLE = "font-family='sans-serif' font-size='12' fill='#333'"
 
@@ -147,7 +147,7 @@ def draw(rows, folder):
                               ("receive QoS 0, size of rx", "receive QoS 0, rx"))
         for version in ("3.1.1", "5")})
     if sizes:
-        labels = {4 ** i: f"{4 ** i} B" if i < 5 else f"{4 ** i // 1024} KB" for i in range(11)}
+        labels = {4 ** i: f"{4 ** i} B" if i < 5 else f"{4 ** i // 1024} KB" if i < 10 else "1 MB" for i in range(11)}
         save("buffers", lines("Instructions per message against the size of a buffer", "buffer", "instructions", sizes, labels))
     topics = series({
         f"{name}, {version}": curve("scale", rf"{name}, topic (\d+) (K?B), {re.escape(version)}", "instructions", sized=True)

@@ -227,11 +227,11 @@ void add_cases(Version version) {
     load.tx = 0;
 
     load.qos = QoS::at_least_once;
-    for (const size_t count : {1, 10, 100, 1000, 10000, 65535}) {
+    for (const size_t count : {1UL, 10UL, 100UL, 1000UL, 10000UL, 65535UL}) {
         load.in_flight = count;
         add("publish QoS 1 and its ack, in flight " + std::to_string(count), load, &Session::publish_and_wait);
     }
-    for (const size_t count : {100, 1000, 10000}) {
+    for (const size_t count : {100UL, 1000UL, 10000UL}) {
         load.in_flight = count;
         load.order = Order::random;
         add("publish QoS 1 and its ack, in random order, in flight " + std::to_string(count), load, &Session::publish_and_wait);
@@ -261,7 +261,7 @@ void add_cases(Version version) {
         load.one_by_one = false;
     }
 
-    for (const size_t size : {4, 16, 64, 256, 1024, 4096}) {
+    for (const size_t size : {4UL, 16UL, 64UL, 256UL, 1024UL, 4096UL}) {
         load.topic = size;
         load.rx = 16384;
         load.qos = QoS::at_least_once;
