@@ -103,6 +103,8 @@ private:
 
 namespace {
 
+constexpr char time_to_live = 5;   // of a name's address, in seconds
+
 std::string statistics() {
     std::string text;
     for (int i = 0; i < MEMP_MAX; ++i) {
@@ -183,7 +185,7 @@ Network::~Network() {
     up = true;
     // What closes needs its time: retransmissions, TIME_WAIT, questions to a server that does not answer.
     const bool settled = settle(1800000);
-    pass(1000);   // TCP's own timer stops when it finds nothing to do
+    pass(1000 * time_to_live + 1000);   // TCP's own timer stops when it finds nothing to do, and names are forgotten
     udp_remove(dns_);
     wire.net = nullptr;
     wire.flying.clear();
@@ -258,7 +260,7 @@ void Network::answer(const Question& question) {
     out[3] = static_cast<char>(known ? 0x80 : 0x83);                 // no such name
     out[7] = static_cast<char>(has);
     if (has) {
-        const std::string head = {char(0xC0), 12, 0, char(wants_six ? 28 : 1), 0, 1, 0, 0, 0, 60, 0, char(wants_six ? 16 : 4)};
+        const std::string head = {char(0xC0), 12, 0, char(wants_six ? 28 : 1), 0, 1, 0, 0, 0, time_to_live, 0, char(wants_six ? 16 : 4)};
         const void* const data = wants_six ? static_cast<const void*>(ip_2_ip6(&address)) : ip_2_ip4(&address);
         out += head + std::string(static_cast<const char*>(data), wants_six ? 16 : 4);
     }
