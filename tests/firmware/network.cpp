@@ -129,10 +129,12 @@ void* lwip_test_malloc(size_t size) {
     constexpr size_t extra = LWIP_MEM_ALIGN_SIZE(sizeof(mem_size_t));   // the heap's statistics
     const bool timer = size == extra + LWIP_MEM_ALIGN_SIZE(sizeof(sys_timeo));
     const bool connection = size == extra + LWIP_MEM_ALIGN_SIZE(sizeof(tcp_pcb));
+    const bool buffer = size == extra + LWIP_MEM_ALIGN_SIZE(sizeof(pbuf)) + LWIP_MEM_ALIGN_SIZE(PBUF_POOL_BUFSIZE);
     if (timer) return std::malloc(size);
     test::Wire& wire = test::Wire::get();
     ++wire.allocations;
     if (wire.allocations >= wire.fail_first && wire.allocations <= wire.fail_last) return nullptr;
+    if (buffer && lwip_stats.memp[MEMP_PBUF_POOL]->used >= PBUF_POOL_SIZE) return nullptr;
     if (connection && lwip_stats.memp[MEMP_TCP_PCB]->used >= wire.connection_limit) return nullptr;
     return std::malloc(size);
 }
