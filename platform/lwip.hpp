@@ -92,7 +92,6 @@ public:
     // the stack. `port`: 1 to 65535. How long it may take is for the caller to say, with close(): lwIP gives up after
     // TCP_SYNMAXRTX repetitions.
     int open(std::string_view host, uint16_t port) {
-        news_ = false;
         if (state_ == State::idle) start(host, port);
         if (state_ == State::resolved) connect();
         if (state_ == State::open) return 1;
@@ -104,14 +103,12 @@ public:
     // Reads up to `size` bytes. > 0: how many; 0: none yet, or `size` is 0; < 0: the connection is lost, see last_error(),
     // or was never open. What came before the end is read first.
     int read(uint8_t* data, size_t size) {
-        news_ = false;
         if (state_ != State::open && state_ != State::ended) return -1;
         if (received_ == nullptr) return state_ == State::open ? 0 : -1;
         const uint16_t n = pbuf_copy_partial(received_, data, clamped(size), 0);
         received_ = pbuf_free_header(received_, n);
         if (pcb_ != nullptr && n != 0) altcp_recved(pcb_, n);
-        // lwIP is not asked to tell again of what it has told already.
-        news_ = received_ != nullptr || state_ != State::open;
+        if (received_ != nullptr || state_ != State::open) news_ = true;   // lwIP will not tell of it again
         return n;
     }
 
@@ -126,7 +123,7 @@ public:
         // ERR_MEM: neither all nor a part was taken. There may be memory, or room in the queue, for less.
         while (n != 0 && (error = altcp_write(pcb_, data, n, TCP_WRITE_FLAG_COPY)) == ERR_MEM)
             n = static_cast<uint16_t>(n / 2);
-        blocked_ = n < size;
+        if (n < size) blocked_ = true;
         if (n == 0) return 0;
         if (error != ERR_OK) {
             end(error);
@@ -159,9 +156,10 @@ public:
         state_ = State::idle;
     }
 
-    // Is there something to do for poll()? Bytes, the end, progress of open(), or room since write() found too little. For
-    // a loop that sleeps: call it after poll() has returned Event::none, and sleep only if it is false. What has been
-    // told and was then not read, because the client cannot take it (wants_read()), is not told again.
+    // Has something happened since it was last asked? Bytes or the end came, open() can go on, there is room for what
+    // write() did not take; or read() left something. For a loop that sleeps: ask when there is nothing else to do, poll
+    // (and write_payload()) again if it is true, and sleep if it is false. True now and then without need, never false
+    // instead of true. What is not read because the client cannot take it (wants_read()) is told only once.
     bool ready() {
         const bool news = news_;
         news_ = false;
@@ -317,7 +315,10 @@ private:
     }
     static err_t on_sent(void* self, altcp_pcb*, uint16_t) {
         Tcp& tcp = *static_cast<Tcp*>(self);
-        if (tcp.blocked_) tcp.tell();
+        if (tcp.blocked_) {
+            tcp.blocked_ = false;
+            tcp.tell();
+        }
         return ERR_OK;
     }
     // If nothing was on the way when memory was short, nothing will be acknowledged: so look again.
@@ -336,7 +337,7 @@ private:
 
     State state_ = State::idle;
     bool news_ = false;             // see ready()
-    bool blocked_ = false;          // the last write() could not take all
+    bool blocked_ = false;          // a write() could not take all, and room has not been told since
     err_t error_ = ERR_OK;
     uint16_t port_ = 0;
     ip_addr_t address_{};
