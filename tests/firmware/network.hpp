@@ -120,11 +120,16 @@ public:
     bool takes = true;               // false: leaves the window closed behind what comes
 
     std::list<Connection> connections;
-    Connection& last() { return connections.back(); }
+    Connection& last() {
+        REQUIRE(!connections.empty());
+        return connections.back();
+    }
     bool connected() const { return !connections.empty() && connections.back().pcb != nullptr; }
     std::string received() const { return connections.empty() ? std::string() : connections.back().in; }
     void send(std::string_view bytes) { last().out += bytes; }
-    void finish() { last().closing = true; }           // FIN behind what is to be sent
+    void finish() {                                    // FIN behind what is to be sent, for all connections
+        for (Connection& connection : connections) connection.closing = true;
+    }
     void reset();                                      // RST, for all connections
     void take();                                       // opens the window again for what was not taken
 
