@@ -66,6 +66,7 @@ look() {
         has arm-none-eabi-g++ || needs gcc-arm-none-eabi
         compiles '#include <string.h>\n#include <string_view>' arm-none-eabi-g++ -c || needs libstdc++-arm-none-eabi-newlib
         has ld.lld || needs lld
+        has qemu-system-arm || needs qemu-system-arm
     fi
 }
 # Runs something as root; fails if that cannot be.

@@ -2117,8 +2117,7 @@ private:
     // At rest all of the outbox is free: a message that just fits is taken.
     void check_memory() {
         for (auto& a : actors_) {
-            const size_t odd = (reinterpret_cast<uintptr_t>(a->tx.data()) + a->tx.size()) % mqtt::Outbox::entry_size;
-            const size_t capacity = a->tx.size() - odd - ((a->receive_maximum * 3U + 3) & ~size_t{3});
+            const size_t capacity = a->tx.size() - a->receive_maximum * size_t{3};
             const size_t free = capacity - mqtt::Outbox::for_message;
             const size_t header = (free - 2 < 128 ? 2 : 3) + (a->outbox_v5 ? 1U : 0U);
             const std::string payload(free - header - 3, 'm');
