@@ -618,13 +618,13 @@ namespace {
 struct Stubborn {
     altcp_functions functions;
     altcp_allocator_t allocator{allocate, this};
-    int made = 0;
+    std::vector<uint8_t> made;   // IPADDR_TYPE_*
 
     static altcp_pcb* allocate(void* self, uint8_t type) {
         Stubborn& stubborn = *static_cast<Stubborn*>(self);
         altcp_pcb* const pcb = altcp_tcp_new_ip_type(type);
         if (pcb == nullptr) return nullptr;
-        ++stubborn.made;
+        stubborn.made.push_back(type);
         stubborn.functions = *pcb->fns;
         stubborn.functions.close = [](altcp_pcb*) -> err_t { return ERR_MEM; };
         pcb->fns = &stubborn.functions;
@@ -771,7 +771,9 @@ TEST_CASE("lwIP: connections come from the allocator that was given") {
     altcp_allocator_t none{[](void*, uint8_t) -> altcp_pcb* { return nullptr; }, nullptr};
     Tcp port(&stubborn.allocator), poor(&none);
     CHECK(port.open(test::address_b, 1883) == 0);
-    CHECK(stubborn.made == 1);
+    port.close();
+    CHECK(port.open(test::address_b6, 1883) == 0);
+    CHECK(stubborn.made == std::vector<uint8_t>{IPADDR_TYPE_V4, IPADDR_TYPE_V6});
     CHECK(poor.open(test::address_b, 1883) < 0);
     CHECK(poor.last_error() == ERR_MEM);
 }
