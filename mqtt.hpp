@@ -644,8 +644,9 @@ struct Buffers {
     // QoS 2 and not yet released by the server. A further one is not read until there is a place. If all places are
     // taken by unreleased QoS 2 messages, the release can only come behind it: after response_timeout_ms the connection
     // ends with Error::receive_maximum_exceeded, and the next one begins with the releases. Mosquitto and most others
-    // have at most 20 unreleased, unless told otherwise. In MQTT 5 the server is told, and has to keep to it; mosquitto
-    // 2.0.11 does not when messages wait for us: it takes a connection for every few of them, or a larger number here.
+    // have at most 20 unreleased, unless told otherwise. In MQTT 5 the server is told, and has to keep to it on each
+    // connection: unreleased ones of earlier connections make room, the oldest first. Mosquitto 2.0.11 does not keep to
+    // it when messages wait for us: it takes a connection for every few of them, or a larger number here.
     uint16_t receive_maximum = 20;
 
     // MQTT 5 only; none by default. How many topic aliases the server may use, and memory for their topics: 4 bytes for
@@ -800,10 +801,26 @@ constexpr bool granted(ReasonCode reason) { return granted(static_cast<uint8_t>(
 
 // ----------------------------------------------------------------------------------------- 7 topics and text
 
+// Text of seven-bit characters other than U+0000 (and, in a topic, wildcards), eight at a time, the last ones overlapped:
+// what most text is, and where words have 64 bits the quickest way to say so. False: look closer.
+inline bool plain_text(const uint8_t* p, size_t size, bool topic) {
+    constexpr uint64_t ones = 0x0101010101010101, highs = ones << 7;
+    if (sizeof(size_t) < 8 || size < 8) return false;
+    uint64_t odd = 0;   // the high bit of each byte: it is none, or there is a zero byte at or below it
+    for (size_t at = 0;; at = at + 16 <= size ? at + 8 : size - 8) {
+        uint64_t word;
+        memcpy(&word, p + at, 8);
+        odd |= word | (word - ones);
+        if (topic) odd |= ((word | ones << 3) ^ ones * '+') - ones;   // '#' with this bit is '+'
+        if (at + 8 == size) return (odd & highs) == 0;
+    }
+}
+
 // Well-formed UTF-8 without surrogates and U+0000 [MQTT-1.5.3-1, -2], and with `topic` without wildcards
 // [MQTT-3.3.2-2]. U+FEFF is a character like any other [MQTT-1.5.3-3].
 inline bool valid_text(std::string_view text, bool topic = false) {
     const uint8_t* p = reinterpret_cast<const uint8_t*>(text.data());
+    if (plain_text(p, text.size(), topic)) return true;
     for (size_t left = text.size(); left != 0; --left) {
         uint32_t c = *p++;
         if (c < 0x80) {
@@ -921,11 +938,11 @@ public:
     }
     bool v5() const { return has_v5 && v5_; }
 
-    void u8(uint8_t value) { bytes(&value, 1); }
+    void u8(uint8_t value) {
+        if (uint8_t* const p = take(1)) *p = value;
+    }
     void u16(uint16_t value) {
-        uint8_t raw[2];
-        store_u16(raw, value);
-        bytes(raw, 2);
+        if (uint8_t* const p = take(2)) store_u16(p, value);
     }
     void reason(ReasonCode value) { u8(static_cast<uint8_t>(value)); }
     void packet_id(uint16_t value) {
@@ -987,10 +1004,13 @@ public:
     }
 
 private:
-    void bytes(const uint8_t* data, size_t size) {
+    uint8_t* take(size_t size) {
         const size_t at = header_room + size_;
-        if (at <= out_.size && size <= out_.size - at) copy(out_.data + at, data, size);
         size_ += size;
+        return at <= out_.size && size <= out_.size - at ? out_.data + at : nullptr;
+    }
+    void bytes(const uint8_t* data, size_t size) {
+        if (uint8_t* const p = take(size)) copy(p, data, size);
     }
     void string(std::string_view text, bool valid, Error error) {
         check(valid, error);
@@ -1597,6 +1617,10 @@ inline constexpr Transition transitions[] = {
     {0x82, PacketType::suback, Event::subscribed},        // SUBSCRIBE is erased                  [MQTT-3.8.4-2]
     {0xA2, PacketType::unsuback, Event::unsubscribed},    // UNSUBSCRIBE is erased                [MQTT-3.10.4-4]
 };
+constexpr bool awaits_answer(uint8_t first_byte) {   // is it in the table?
+    constexpr unsigned kept = 1U << 0x6 | 1U << 0x8 | 1U << 0xA;
+    return first_byte >> 4 == 3 ? (first_byte & 0x06) != 0 : (kept >> (first_byte >> 4) & 1) != 0;
+}
 
 // Packets that go out, in the order in which they go out, in one piece of the caller's memory:
 //
@@ -1715,13 +1739,16 @@ public:
             const Offset length = size_at(next);
             if (at_[sent] - next < length) break;
             if (next == at_[ping]) at_[ping] = nowhere;
-            if (answer_to(data_[next]) != nullptr)
-                live_end = next + length;
-            else
-                kill(next);
+            const Offset place = next;
             next += length;
+            if (awaits_answer(data_[place]))
+                live_end = next;
+            else if (place == begin_ && place != at_[stream])
+                begin_ = next;   // nothing before it, nothing to remember
+            else
+                forget(place);
         }
-        if (next == at_[end] && live_end < next) {   // what was forgotten at the very end is free at once
+        if (next == at_[end] && live_end < next && begin_ < next) {   // what was forgotten at the very end is free at once
             if (at_[stream] >= live_end) at_[stream] = nowhere;
             for (Offset& mark : at_)
                 if (mark != nowhere && mark > live_end) mark = live_end;
@@ -1775,8 +1802,8 @@ public:
         return header + remaining;
     }
     bool has_property(Offset place, uint8_t id) const { return find_property(place, id) != nowhere; }
-    uint16_t id_of(Offset place) const { return is_kept(place) ? id_at(place) : uint16_t{0}; }
-    bool is_kept(Offset place) const { return answer_to(data_[place]) != nullptr; }
+    uint16_t id_of(Offset place) const { return awaits_answer(data_[place]) ? id_at(place) : uint16_t{0}; }
+    bool is_kept(Offset place) const { return awaits_answer(data_[place]); }
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
     void erase(Offset place) {
@@ -1809,10 +1836,10 @@ public:
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
             if (type == PacketType::pubrel) ++unreleased;
-            if (is_kept(place)) {
+            if (awaits_answer(data_[place])) {
                 if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
-                kill(place);   // a topic alias ends with its connection [5: MQTT-3.3.2-7]
+                forget(place);   // a topic alias ends with its connection [5: MQTT-3.3.2-7]
             }
         }
         at_[ping] = nowhere;
@@ -1865,7 +1892,7 @@ public:
         Offset to = 0, size;
         for (Offset from = growth; from < from_end; from += size) {
             size = size_at(from);
-            const Offset k = is_kept(from) ? locate(id_at(from)) : nowhere;
+            const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             const Offset header = header_size(from, remaining);
             const Offset front = has_properties(from) ? properties_at(from) - from - header : size - header;
             const Offset behind = has_properties(from) ? behind_properties(from + header + front) : from + size;
@@ -1910,9 +1937,9 @@ public:
         store_u32(data_ + value, seconds);
         if (seconds < expiry_) expiry_ = seconds;
     }
-    // A message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
+    bool may_expire(uint32_t now) const { return expiry_ != never && now - aged_at_ >= 1000; }
+    // Then: a message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
     Offset expired(uint32_t now) {
-        if (expiry_ == never || now - aged_at_ < 1000) return nowhere;
         const uint32_t passed = seconds_since(aged_at_, now);
         uint32_t least = never;
         for (const bool take_off : {false, true})
@@ -1984,11 +2011,9 @@ public:
     bool stream_ready() const { return stream_left_ != 0 && at_[sent] == at_[gate]; }
     void stream_written(uint32_t size) { stream_left_ -= size; }
     bool stream_pending() const { return at_[stream] != nowhere && at_[stream] >= at_[main]; }   // its header is unsent
-    uint16_t stream_to_resend() {
-        if (!stream_resend_) return 0;
-        stream_resend_ = false;
-        return id_at(at_[stream]);
-    }
+    // The id of the message whose payload has to be sent again; 0: none, or it has been told.
+    uint16_t stream_to_resend() const { return stream_resend_ ? id_at(at_[stream]) : uint16_t{0}; }
+    void told_to_resend() { stream_resend_ = false; }
 
     // ---- sizes
 
@@ -2127,7 +2152,7 @@ private:
         return encode(*static_cast<const Packet*>(packet), out, version, with_rest);
     }
     Encoded append(Encoder encoder, const void* packet, uint8_t first_byte, Reserve reserve, bool with_rest) {
-        const bool kept = answer_to(first_byte) != nullptr;
+        const bool kept = awaits_answer(first_byte);
         const size_t aside = reserve + (kept ? entry_size : 0);
         Encoded out;
         do out = encoder(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
@@ -2157,9 +2182,13 @@ private:
 
     void kill(Offset place) {
         if (counts(data_[place])) --kept_;
+        forget(place);
+        drop_dead_entries();
+    }
+    // The same for what has no entry in the index.
+    void forget(Offset place) {
         data_[place] |= dead;
         holes_ = true;
-        drop_dead_entries();
     }
     // The first entry of the index is always a live one.
     void drop_dead_entries() {
@@ -2172,13 +2201,15 @@ private:
             if (begin_ == at_[stream]) at_[stream] = nowhere;
             begin_ += size;
         }
-        const bool empty = begin_ == at_[end];
-        if (empty) {
+        if (begin_ == at_[end]) {
+            for (Offset& mark : at_)
+                if (mark != nowhere) mark = 0;
             begin_ = lo_ = hi_ = 0;
             holes_ = false;
+        } else if (at_[main] < begin_ || at_[ahead] < begin_) {
+            for (Offset& mark : at_)
+                if (mark != nowhere && mark < begin_) mark = begin_;
         }
-        for (Offset& mark : at_)
-            if (mark != nowhere && (empty || mark < begin_)) mark = begin_;
     }
     // All that is live is to be sent, from the front, and nothing goes out yet.
     void close() {
@@ -2202,7 +2233,7 @@ private:
         for (Offset from = begin_; from < old_end; from += size) {
             size = size_at(from);
             const bool keep = !is_dead(data_[from]);
-            const Offset k = keep && answer_to(data_[from]) != nullptr ? locate(id_at(from)) : nowhere;
+            const Offset k = keep && awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             for (Offset& mark : at_) {
                 if (mark < from || mark - from >= size) continue;
                 if (!keep && &mark == &at_[stream])
@@ -2343,8 +2374,15 @@ public:
         open_ = 0;
     }
     void clear() { count_ = open_ = carried_ = 0; }
-    // Are all of them of this connection? Those of earlier ones do not count in MQTT 5 (section 4.9).
-    bool all_new() const { return carried_ == 0; }
+    // In MQTT 5 the server may send as many on each connection (section 4.9), and may never release those of earlier
+    // ones: it gives up what is now too large for us, without its topic alias, say [5: MQTT-3.1.2-25]. What it has not
+    // given up comes first, in the original order [MQTT-4.6.0-1]: so the oldest one makes room for what it sends.
+    // False: all are of this connection.
+    bool forget_carried() {
+        if (carried_ == 0) return false;
+        remove(0);
+        return true;
+    }
 
 private:
     static constexpr uint16_t none = 0xFFFF;
@@ -2634,10 +2672,10 @@ public:
     // One event, into a new one; or false: then more input is needed, or time has to pass. Releases what the previous
     // event pointed to.
     bool next(Event& event) {
-        drained_ = false;
+        drained_ = again_ = false;
         settle();
         told_later(event);
-        while (event.kind == Event::none && legal_packets() != 0) {
+        while (event.kind == Event::none && in_begin_ != in_end_ && legal_packets() != 0) {
             blocked_ = false;
             const Step step = head_ == 0 ? receive(event) : receive_piece(event);
             if (step == Step::wait) break;
@@ -2645,6 +2683,9 @@ public:
         drained_ = event.kind == Event::none;
         return !drained_;
     }
+
+    // Has next() nothing to tell, as far as is known?
+    bool drained() const { return drained_ && !again_; }
 
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
     bool tick() {
@@ -2670,7 +2711,7 @@ public:
 
     // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
     uint32_t idle_ms() {
-        if (!drained_ || wants_close()) return 0;
+        if (!drained() || wants_close()) return 0;
         const uint32_t left = time_left(), ping = state_ == State::connected ? ping_due() : forever;
 #if MQTT_ENABLE_V5
         uint32_t since;
@@ -2727,7 +2768,7 @@ public:
         outbox_.rewind();
         inbox_.forget_open();
         told_ = false;
-        pinging_ = ping_unseen_ = payload_waits_ = resuming_ = false;
+        pinging_ = ping_unseen_ = payload_waits_ = resuming_ = blocked_ = false;
         drained_ = false;
         if (stopping_ || (options_->reconnect_max_ms == 0 && !falling_back())) {
             options_ = nullptr;
@@ -2748,9 +2789,10 @@ public:
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
         if (!answering() || resuming_) return {};
 #if MQTT_ENABLE_V5
-        if (outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
+        if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
         outbox_.admit(window());
+        if (outbox_.stream_to_resend() != 0) again_ = true;
         return outbox_.unsent();
     }
     void sent(size_t size) {
@@ -2763,7 +2805,7 @@ public:
         }
         if (state_ != State::connecting) {
             outbox_.written(size);
-            if (blocked_) drained_ = false;   // what could not be taken before, perhaps can now
+            if (blocked_ || inbox_.open() != 0) again_ = true;   // what had no room before, perhaps has now
             if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
             if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
@@ -3013,6 +3055,7 @@ private:
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     void acknowledge_seen() {
+        if (inbox_.open() == 0) return;
         if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
@@ -3058,14 +3101,18 @@ private:
             return;
         }
 #if MQTT_ENABLE_V5
-        const Outbox::Offset expired = outbox_.expired(now_);
-        if (expired != Outbox::nowhere) {
-            tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
-            return outbox_.expire(expired);
+        if (outbox_.may_expire(now_)) {
+            const Outbox::Offset expired = outbox_.expired(now_);
+            if (expired != Outbox::nowhere) {
+                tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
+                return outbox_.expire(expired);
+            }
         }
 #endif
         const uint16_t id = outbox_.stream_to_resend();
-        if (id != 0) tell(event, Event::resend_payload, id);
+        if (id == 0) return;
+        outbox_.told_to_resend();
+        tell(event, Event::resend_payload, id);
     }
 
     // After CONNACK: what is left of earlier connections goes out again, up to something that has to be told as
@@ -3094,7 +3141,6 @@ private:
         const size_t size = in_end_ - in_begin_;
         FixedHeader header;
         if (read_fixed_header(packet, size, header, version()) != Error::ok) return reject(Error::malformed_packet);
-        if (size == 0) return Step::wait;
         if ((bit(header.type()) & legal_packets()) == 0) return reject(Error::protocol_error);
         if (header.size == 0) return Step::wait;
         if (has_v5 && v5_ && options_->maximum_packet_size != 0 && header.packet_size() > options_->maximum_packet_size)
@@ -3151,9 +3197,10 @@ private:
     bool can_remember(QoS qos, uint16_t packet_id) {
         if (qos == QoS::at_most_once || !inbox_.full()) return true;
         if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
+        if (v5_ && inbox_.forget_carried()) return true;
         // [5: MQTT-3.3.4-9], but first our answers go out, so that each connection gets on: mosquitto 2.0.11 sends more
         // than it may whenever messages wait there.
-        if (v5_ && inbox_.all_new() && output().empty())
+        if (v5_ && output().empty())
             (void)reject(Error::receive_maximum_exceeded);
         else
             blocked_ = true;
@@ -3526,13 +3573,14 @@ private:
 
     // Topic aliases are ours to set, identifiers the server's [5: MQTT-3.3.4-6].
     static bool may_have(const Properties& p) {
-        return !p.has(prop::topic_alias) && !p.has(prop::subscription_identifier);
+        return p.empty() || (!p.has(prop::topic_alias) && !p.has(prop::subscription_identifier));
     }
     // Section 3.3.2.3.3.
     Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
-        const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
         const Result result = enqueue_message(message, stream, size);
-        if (expiry && result.ok()) outbox_.expires_in(*expiry, now_);
+        if (message.properties.empty() || !result.ok()) return result;
+        const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
+        if (expiry) outbox_.expires_in(*expiry, now_);
         return result;
     }
     // Only QoS 0: what may be sent again on another connection has its topic with it.
@@ -3667,7 +3715,8 @@ private:
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
     bool resuming_ = false;                // connected, but what is left of earlier connections is not gone through yet
-    bool drained_ = true;                  // nothing that has come is left to be looked at
+    bool drained_ = true;                  // nothing that has come is left to be looked at ...
+    bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
     uint16_t dropped_ = 0;                 // the packet id that drop_error_ is about
 
@@ -3812,7 +3861,7 @@ public:
         if (engine_.tick()) (void)write();   // also while messages keep coming
         if (engine_.next(event)) return event;
         const bool nothing_read = !exchange();
-        if (engine_.next(event)) return event;
+        if (!engine_.drained() && engine_.next(event)) return event;
         engine_.expire(nothing_read);
         if (!engine_.wants_close()) return event;
         broken_ = false;
