@@ -154,7 +154,6 @@ public:
         }
         if (received_ != nullptr) pbuf_free(received_);
         received_ = nullptr;
-        blocked_ = news_ = false;
         state_ = State::idle;
     }
 

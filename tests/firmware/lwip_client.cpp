@@ -410,9 +410,9 @@ TEST_CASE("lwIP client: the server resets while we disconnect: that is the end t
 }
 
 TEST_CASE("lwIP client: the network resets the handshake") {
+    bool once = true;   // outlives the network
     World world;
     // SYN and ACK of the server, turned into RST and ACK.
-    bool once = true;
     world.net.filter = [&](bool from_a, std::string& packet) {
         constexpr size_t ip_header = 20, flags = ip_header + 13, checksum = ip_header + 16;
         if (from_a || !once || packet.size() < ip_header + 20 || packet[9] != 6 || packet[flags] != 0x12) return true;
@@ -472,9 +472,15 @@ TEST_CASE("lwIP client: over networks that lose, delay, reorder and duplicate, a
     for (unsigned seed = 1; seed <= seeds; ++seed) {
         CAPTURE(seed);
         std::mt19937 random(seed);
-        World world(seed, {static_cast<unsigned>(random() % 100), static_cast<unsigned>(random() % 50),
-                           static_cast<uint32_t>(1 + random() % 50), static_cast<uint32_t>(random() % 100)},
-                    128 + random() % 512, 1500 + random() % 3000);
+        const auto below = [&random](uint32_t limit) { return static_cast<uint32_t>(random() % limit); };
+        test::Weather weather;
+        weather.loss = below(100);
+        weather.duplicates = below(50);
+        weather.delay_ms = 1 + below(50);
+        weather.jitter_ms = below(100);
+        const size_t rx_size = 128 + below(512);
+        const size_t tx_size = 1500 + below(3000);
+        World world(seed, weather, rx_size, tx_size);
         world.server.broker.config.log_publishes = true;
         world.device.options.keep_alive = 20;
         REQUIRE(world.device.client.connect(world.device.options).ok());
@@ -484,15 +490,15 @@ TEST_CASE("lwIP client: over networks that lose, delay, reorder and duplicate, a
         std::vector<std::string> sent;
         REQUIRE(world.device.until([&] {
             if (published < count) {
-                const std::string text = std::to_string(published) + text_of(random() % 600);
+                const std::string text = std::to_string(published) + text_of(below(600));
                 if (world.device.client.publish("echo", text, mqtt::QoS::exactly_once).ok()) {
                     sent.push_back(text);
                     ++published;
                 }
             }
-            if (random() % 400 == 0 && cuts < 20 * seed) {
+            if (below(400) == 0 && cuts < 20 * seed) {
                 ++cuts;
-                random() % 2 == 0 ? world.server.reset() : world.server.finish();
+                below(2) == 0 ? world.server.reset() : world.server.finish();
             }
             const bool settled = world.device.client.unacknowledged() == 0;
             return published == count && world.device.messages.size() >= count && settled;

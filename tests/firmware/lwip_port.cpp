@@ -375,10 +375,10 @@ TEST_CASE("lwIP: small packets are not held back until earlier ones are acknowle
 }
 
 TEST_CASE("lwIP: one write() is one packet if it fits") {
+    uint64_t from_client = 0;   // outlives the network
     World world;
     world.connect();
     world.net.pass(1000);
-    uint64_t from_client = 0;
     world.net.filter = [&](bool from_a, std::string&) { return from_client += from_a, true; };
     world.write(pattern(500));
     CHECK(receives(world, pattern(500)));

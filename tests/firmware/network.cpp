@@ -164,6 +164,7 @@ Network::Network(unsigned seed, Weather kind) : weather(kind) {
     wire.start();
     wire.net = this;
     wire.random.seed(seed);
+    wire.entropy.seed(seed);
     statistics_before_ = statistics();
     dns_ = udp_new();
     udp_bind(dns_, IP_ADDR_ANY, 53);

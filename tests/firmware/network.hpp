@@ -53,7 +53,8 @@ public:
     uint32_t last_random() const;                              // that lwIP, or the port, was given
     Weather weather;
     bool up = true;                                            // false: every packet is lost
-    std::function<bool(bool from_a, std::string& packet)> filter;   // false: this packet is lost; it may be changed
+    // False: this packet is lost; it may be changed. Called until the network is gone: what it refers to must outlive it.
+    std::function<bool(bool from_a, std::string& packet)> filter;
 
     // Runs until `condition` (asked again and again), at most limit_ms of virtual time; false: that was too short.
     // `step` is the application: it does something, and tells for how long it has nothing more to do (0: ask again at
