@@ -807,12 +807,13 @@ inline bool plain_text(const uint8_t* p, size_t size, bool topic) {
     constexpr uint64_t ones = 0x0101010101010101, highs = ones << 7;
     if (sizeof(size_t) < 8 || size < 8) return false;
     uint64_t odd = 0;   // the high bit of each byte: it is none, or there is a zero byte at or below it
-    for (size_t at = 0;; at = at + 16 <= size ? at + 8 : size - 8) {
+    for (const uint8_t* const last = p + size - 8;; p += 8) {
+        if (p > last) p = last;
         uint64_t word;
-        memcpy(&word, p + at, 8);
+        memcpy(&word, p, 8);
         odd |= word | (word - ones);
         if (topic) odd |= ((word | ones << 3) ^ ones * '+') - ones;   // '#' with this bit is '+'
-        if (at + 8 == size) return (odd & highs) == 0;
+        if (p == last) return (odd & highs) == 0;
     }
 }
 
@@ -864,6 +865,7 @@ inline bool valid_filter(std::string_view filter, bool v5 = false) {
         if (front(filter, name).find_first_of("+#") != filter.npos) return false;
     }
     for (size_t i = 0; i < filter.size(); ++i) {
+        if (filter.size() - i >= 8 && plain_text(Bytes(filter).data() + i, 8, true)) i += 7;
         if (filter[i] != '+' && filter[i] != '#') continue;
         if (i != 0 && filter[i - 1] != '/') return false;
         if (i + 1 != filter.size() && (filter[i] == '#' || filter[i + 1] != '/')) return false;
@@ -930,7 +932,11 @@ public:
     static constexpr bool reading = false;
     static constexpr size_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
 
-    Writer(Buffer out, Version version) : out_(out), v5_(version == Version::v5) {}
+    Writer(Buffer out, Version version) : out_(out), v5_(version == Version::v5) {
+        if (out.size < header_room) return;
+        at_ = out.data + header_room;
+        left_ = out.size - header_room;
+    }
 
     void set(Version version) {
         v5_ = version == Version::v5;
@@ -949,10 +955,12 @@ public:
         check(value != 0);   // [MQTT-2.3.1-1]
         u16(value);
     }
-    void binary(Bytes value) {
+    void binary(const Bytes& value) {
         check(value.size() <= max_string_size);
-        u16(static_cast<uint16_t>(value.size()));
-        bytes(value.data(), value.size());
+        uint8_t* const p = take(2 + value.size());
+        if (p == nullptr) return;
+        store_u16(p, static_cast<uint16_t>(value.size()));
+        copy(p + 2, value.data(), value.size());
     }
     void utf8(std::string_view text) { string(text, valid_length(text) && valid_text(text), Error::invalid_string); }
     void topic(std::string_view text, bool may_be_empty = false) {
@@ -960,8 +968,12 @@ public:
     }
     void filter(std::string_view text) { string(text, valid_filter(text, v5()), Error::invalid_filter); }
     // One list, of which the second part may be left out; MQTT 5 only.
-    void properties(Properties list, PacketType packet, Properties more = {}) {
+    void properties(const Properties& list, PacketType packet, const Properties& more = {}) {
         if (!v5()) return;
+        if (list.empty() && more.empty()) return u8(0);
+        put_properties(list, packet, more);
+    }
+    void put_properties(const Properties& list, PacketType packet, const Properties& more) {
         const size_t size = list.block().size() + more.block().size();
         check(list.block().size() <= max_remaining_length && more.block().size() <= max_remaining_length &&
               size <= max_remaining_length, Error::packet_too_large);
@@ -992,22 +1004,28 @@ public:
     Finished finish(uint8_t first_byte, bool with_rest) {
         check(size_ <= max_remaining_length && rest_.size() <= max_remaining_length - size_, Error::packet_too_large);
         if (error_ != Error::ok) return {error_, 0};
-        const uint32_t remaining = static_cast<uint32_t>(size_) + static_cast<uint32_t>(rest_.size());
-        const size_t header = 1 + variable_size(remaining);
-        const uint32_t stored = static_cast<uint32_t>(header) + (with_rest ? remaining : static_cast<uint32_t>(size_));
+        const uint32_t size = static_cast<uint32_t>(size_), remaining = size + static_cast<uint32_t>(rest_.size());
+        const uint32_t header = 1 + static_cast<uint32_t>(variable_size(remaining));
+        const uint32_t stored = header + (with_rest ? remaining : size);
         if (stored > out_.size) return {Error::no_space, stored};
-        if (header != header_room) copy(out_.data + header, out_.data + header_room, size_);
+        if (header != header_room) copy(out_.data + header, out_.data + header_room, size);
         out_.data[0] = first_byte;
         uint8_t* const body = store_variable(out_.data + 1, remaining);
-        if (with_rest) copy(body + size_, rest_.data(), rest_.size());
+        if (with_rest) copy(body + size, rest_.data(), rest_.size());
         return {Error::ok, stored};
     }
 
 private:
     uint8_t* take(size_t size) {
-        const size_t at = header_room + size_;
+        uint8_t* const p = at_;
         size_ += size;
-        return at <= out_.size && size <= out_.size - at ? out_.data + at : nullptr;
+        if (size > left_) {
+            left_ = 0;
+            return nullptr;
+        }
+        at_ += size;
+        left_ -= size;
+        return p;
     }
     void bytes(const uint8_t* data, size_t size) {
         if (uint8_t* const p = take(size)) copy(p, data, size);
@@ -1018,6 +1036,8 @@ private:
     }
 
     Buffer out_;
+    uint8_t* at_ = nullptr;
+    size_t left_ = 0;   // bytes of room at `at_`
     size_t size_ = 0;   // of the body, without its rest
     Bytes rest_;
     Error error_ = Error::ok;
@@ -1568,9 +1588,11 @@ template <class Packet>
 Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1_1, bool with_rest = true) {
     Writer io(out, version);
     io.set(version);
-    io.check((Packet::types & bit(static_cast<PacketType>(packet.first_byte() >> 4))) != 0);
+    const uint8_t first_byte = packet.first_byte();
+    if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
+        io.check((Packet::types & bit(static_cast<PacketType>(first_byte >> 4))) != 0);
     Packet::fields(io, packet);
-    return io.finish(packet.first_byte(), with_rest);
+    return io.finish(first_byte, with_rest);
 }
 
 // Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
@@ -2157,10 +2179,11 @@ private:
         Encoded out;
         do out = encoder(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
         while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
-        const bool too_large = out.error == Error::no_space ? out.size + aside > capacity_
-                               : out.error == Error::ok && wire_size(at_[end]) > maximum_packet_size;
-        if (too_large) return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
-        if (out.error == Error::ok) added(static_cast<Offset>(out.size), kept);
+        if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
+        if (out.error != Error::ok) return out;
+        if (has_v5 && (with_rest ? out.size : wire_size(at_[end])) > maximum_packet_size)
+            return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
+        added(static_cast<Offset>(out.size), kept);
         return out;
     }
     void added(Offset size, bool kept) {
