@@ -62,9 +62,6 @@ look() {
         has node || likes nodejs
         has npm || has_aedes || likes npm
     fi
-    if wants firmware || wants build; then
-        has xz || needs xz-utils   # lwIP's source
-    fi
     if wants build; then
         has arm-none-eabi-g++ || needs gcc-arm-none-eabi
         compiles '#include <string.h>\n#include <string_view>' arm-none-eabi-g++ -c || needs libstdc++-arm-none-eabi-newlib
