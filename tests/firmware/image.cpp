@@ -63,6 +63,23 @@ struct Seen {
 
 constexpr uint8_t byte_at(uint32_t offset) { return static_cast<uint8_t>(offset ^ offset >> 8 ^ offset >> 16); }
 
+// The message begun with begin_publish().
+struct {
+    uint32_t size, written;
+} upload;
+
+// Writes of its payload what is taken now.
+void write_payload() {
+    while (upload.written < upload.size) {
+        uint8_t piece[512];
+        uint32_t n = 0;
+        for (; n < sizeof piece && upload.written + n < upload.size; ++n) piece[n] = byte_at(upload.written + n);
+        const mqtt::Written taken = client.write_payload({piece, n});
+        if (taken.error != Error::ok || taken.size == 0) return;
+        upload.written += static_cast<uint32_t>(taken.size);
+    }
+}
+
 // One turn of the main loop. What is not told of messages: they are counted, and compared with byte_at().
 Event step() {
     network_poll();
@@ -79,7 +96,10 @@ Event step() {
     case Event::acknowledged: ++seen.acknowledged; break;
     case Event::subscribed: ++seen.subscribed; break;
     case Event::pingresp: ++seen.pingresp; break;
-    case Event::resend_payload: ++seen.resend; break;
+    case Event::resend_payload:
+        ++seen.resend;
+        upload.written = 0;
+        break;
     case Event::pubrel: ++seen.pubrel; break;
     case Event::received:
         for (uint32_t i = 0; i < event.message.payload.size(); ++i)
@@ -90,6 +110,7 @@ Event step() {
         ++seen.pieces;
         break;
     case Event::none: {
+        write_payload();
         const uint32_t idle_ms = client.idle_ms();
         if (!port.ready()) network_sleep(idle_ms < 10 ? idle_ms : 10);   // not longer: the serial line is looked at, too
         break;
@@ -142,18 +163,6 @@ bool publish(size_t size, QoS qos) {
     uint8_t payload[256];
     for (uint32_t i = 0; i < size; ++i) payload[i] = byte_at(i);
     return client.publish("test/topic", {payload, size}, qos).ok();
-}
-
-// Writes the payload of a message begun with begin_publish(), as far as it is taken now.
-void write_payload(uint32_t& written, uint32_t size) {
-    while (written < size) {
-        uint8_t piece[512];
-        uint32_t n = 0;
-        for (; n < sizeof piece && written + n < size; ++n) piece[n] = byte_at(written + n);
-        const mqtt::Written taken = client.write_payload({piece, n});
-        if (taken.error != Error::ok || taken.size == 0) return;
-        written += static_cast<uint32_t>(taken.size);
-    }
 }
 
 // ---- lwIP's memory: what of it is in use
@@ -293,20 +302,12 @@ void reset_in_mid_packet() {
     CHECK(seen.wrong_bytes == 0);
     UNTIL(seen.pubrel == 1);
 
-    constexpr uint32_t size = 100000;
-    uint32_t written = 0;
-    CHECK(client.begin_publish("test/topic", size, QoS::at_least_once).ok());
-    while (seen.disconnected == 1) {                // the reset comes before all of it is written
-        write_payload(written, size);
-        (void)step();
-        CHECK(written < size);
-    }
+    upload.size = 100000;
+    CHECK(client.begin_publish("test/topic", upload.size, QoS::at_least_once).ok());
+    UNTIL(seen.disconnected == 2);                  // the reset comes before all of it is written
     CHECK(seen.error == Error::connection_lost);
+    CHECK(upload.written < upload.size);
     UNTIL(seen.resend == 1);
-    for (written = 0; written < size;) {
-        write_payload(written, size);
-        (void)step();
-    }
     UNTIL(seen.acknowledged == 1);
     CHECK(seen.messages == 1);
     disconnect();
@@ -318,14 +319,10 @@ void large() {
     const MemoryInUse memory;
     connect();
     subscribe("test/#");
-    uint32_t written = 0;
+    upload.size = size;
     CHECK(client.begin_publish("test/topic", size, QoS::at_least_once).ok());
-    while (written < size) {
-        write_payload(written, size);
-        (void)step();
-        CHECK(seen.disconnected == 0);
-    }
     UNTIL(seen.messages == 1);
+    CHECK(seen.disconnected == 0);
     UNTIL(seen.acknowledged == 1);
     CHECK(seen.bytes == size);
     CHECK(seen.wrong_bytes == 0);
