@@ -67,12 +67,12 @@ uint16_t parse_port(const char* text) {
 // ---- the control: what would be here without a network, too
 
 struct Thermostat {
-    int temperature = 1900, setpoint = 2000;
+    int temperature = 2100, setpoint = 2000;
     bool heating = false;
 
     // Once a second. The room is simulated: a sensor would be read here, and a relay switched.
     void step() {
-        temperature += heating ? 50 : -10;
+        temperature += heating ? 60 : -10;
         if (temperature < setpoint - 25) heating = true;
         if (temperature > setpoint + 25) heating = false;
     }
