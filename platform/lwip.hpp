@@ -197,20 +197,17 @@ private:
         return static_cast<uint16_t>(size < most ? size : most);
     }
 
-    // Something happened.
-    void tell() {
-        news_ = true;
-        if (wake != nullptr) wake(wake_argument);
-    }
-    void enter(State state) {
-        state_ = state;
-        tell();
-    }
     // The first cause counts.
     void end(err_t error) {
         if (state_ == State::ended) return;
         error_ = error;
-        enter(State::ended);
+        state_ = State::ended;
+    }
+
+    // Something happened, says a callback.
+    void tell() {
+        news_ = true;
+        if (wake != nullptr) wake(wake_argument);
     }
 
     // ---- the name
@@ -249,9 +246,13 @@ private:
         while (tcp != nullptr && to_argument(tcp->ticket_) != argument) tcp = tcp->next_;
         if (tcp == nullptr) return;   // closed, or gone
         tcp->stop_waiting();
-        if (address == nullptr) return tcp->end(ERR_VAL);
-        tcp->address_ = *address;
-        tcp->enter(State::resolved);
+        if (address != nullptr) {
+            tcp->address_ = *address;
+            tcp->state_ = State::resolved;
+        } else {
+            tcp->end(ERR_VAL);
+        }
+        tcp->tell();
     }
     static void* to_argument(uint32_t ticket) { return reinterpret_cast<void*>(static_cast<uintptr_t>(ticket)); }
 #else
@@ -294,22 +295,21 @@ private:
     // lwIP calls these. None of them closes or aborts, so none has to tell lwIP so with ERR_ABRT.
     static err_t on_connected(void* self, altcp_pcb*, err_t error) {
         Tcp& tcp = *static_cast<Tcp*>(self);
-        if (error != ERR_OK)
-            tcp.end(error);
+        if (error == ERR_OK)
+            tcp.state_ = State::open;
         else
-            tcp.enter(State::open);
+            tcp.end(error);
+        tcp.tell();
         return ERR_OK;
     }
     static err_t on_received(void* self, altcp_pcb*, pbuf* bytes, err_t) {
         Tcp& tcp = *static_cast<Tcp*>(self);
         if (bytes == nullptr) {
             tcp.end(ERR_CLSD);
-            return ERR_OK;
-        }
-        if (tcp.received_ == nullptr) {
+        } else if (tcp.received_ == nullptr) {
             tcp.received_ = bytes;
         } else {
-            if (!tcp.has_room(*bytes)) return ERR_MEM;   // it is still lwIP's, which offers it again
+            if (!tcp.has_room_for(*bytes)) return ERR_MEM;   // it is still lwIP's, which offers it again
             pbuf_cat(tcp.received_, bytes);
         }
         tcp.tell();
@@ -326,9 +326,10 @@ private:
         Tcp& tcp = *static_cast<Tcp*>(self);
         tcp.pcb_ = nullptr;   // freed
         tcp.end(error);
+        tcp.tell();
     }
 
-    bool has_room(const pbuf& bytes) const {
+    bool has_room_for(const pbuf& bytes) const {
         if (size_t{received_->tot_len} + bytes.tot_len > 0xFFFF) return false;   // a chain counts in 16 bits
         return size_t{pbuf_clen(received_)} + pbuf_clen(&bytes) <= max_pbufs;
     }
