@@ -34,7 +34,7 @@ if [ -z "${MQTT_OWN_NETWORK-}" ]; then
 
     step "Building the firmware, into $out"
     sh tests/support/lwip.sh .build/lwip
-    make -s -j2 -C examples/firmware
+    make -s -j2 -f examples/firmware/Makefile
     arm-none-eabi-size $out/thermostat.elf
 
     if [ -z "$port" ]; then
