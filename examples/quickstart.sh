@@ -27,7 +27,7 @@ publishers=
 for qos in 0 1 2; do
     $build/publisher "$host" "$port" "$topic/qos$qos" $qos 3 &
     publishers="$publishers $!"
-    started="$started $!"
+    started="$! $started"
 done
 all_arrived() { [ "$(grep -c "^QoS [0-2], $topic/qos[0-2]: message [1-3] " "$work/subscriber")" -ge 9 ]; }
 waits_for 20 "the messages" all_arrived
@@ -41,7 +41,7 @@ for qos in 0 1 2; do
     : >"$work/out"   # before anything looks into it
     $build/mqtt_sub -h "$host" -p "$port" -t "$topic/tools" -q 2 -v -C 4 -W 15 >"$work/out" &
     sub=$!
-    started="$started $sub"
+    started="$sub $started"
     # Subscribed, and the retained message is here: from now on nothing is missed.
     waits_for 10 "the retained message" test -s "$work/out"
     for n in one two three; do echo "line $n at QoS $qos"; done >"$work/lines"

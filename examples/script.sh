@@ -105,7 +105,7 @@ waits_for() {
 starts_broker() {
     step "Starting the embedded broker on $host"
     .build/quickstart/embedded_broker --port-file "$work/port" >"$work/broker" 2>&1 &
-    started="$started $!"
+    started="$! $started"
     waits_for 10 "the broker" test -s "$work/port"
     port=$(cat "$work/port")
 }
@@ -116,8 +116,8 @@ shows() {
     shift
     mkfifo "$file.pipe"
     tee "$file" <"$file.pipe" &
-    started="$started $!"
+    started="$! $started"
     "$@" >"$file.pipe" &
     shown=$!
-    started="$started $shown"
+    started="$shown $started"
 }

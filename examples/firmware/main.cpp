@@ -9,6 +9,8 @@
 //
 // Arguments (semihosting): the broker's address and port. Without a network, or a broker, it goes on heating.
 #include "board.h"
+
+#define MQTT_ENABLE_V5 0   // 3.1.1 is enough here; MQTT 5 would be twice the code
 #include "mqtt.hpp"
 #include "network.h"
 #include "platform/lwip.hpp"
@@ -21,32 +23,31 @@ using Text = std::string_view;
 
 void print(Text text) { board_write(text.data(), text.size()); }
 
-// Temperatures are in hundredths of a degree.
+// A number as text; with two decimals it is in hundredths.
 class Number {
 public:
-    explicit Number(int hundredths) {
-        unsigned rest = hundredths < 0 ? 0u - unsigned(hundredths) : unsigned(hundredths);
-        for (int digits = 0; digits < 3 || rest != 0; rest /= 10) {
-            text_[--begin_] = char('0' + rest % 10);
-            if (++digits == 2) text_[--begin_] = '.';
+    explicit Number(uint32_t value, int decimals = 0) {
+        for (int digits = 0; digits <= decimals || value != 0; ++digits, value /= 10) {
+            if (digits != 0 && digits == decimals) text_[--begin_] = '.';
+            text_[--begin_] = char('0' + value % 10);
         }
-        if (hundredths < 0) text_[--begin_] = '-';
     }
     operator Text() const { return {text_ + begin_, sizeof text_ - begin_}; }
 
 private:
-    char text_[16];
+    char text_[12];
     size_t begin_ = sizeof text_;
 };
 
 // "21", "21.5" or "21.50". False: it is something else, or outside of 5 to 30 degrees.
-bool parse(Text text, int& hundredths) {
-    int value = 0, decimals = -1;
+bool parse(Text text, uint32_t& hundredths) {
+    uint32_t value = 0;
+    int decimals = -1;
     for (const char c : text) {
         if (c == '.' && decimals < 0 && value != 0) {
             decimals = 0;
         } else if (c >= '0' && c <= '9' && value < 10000 && decimals < 2) {
-            value = value * 10 + (c - '0');
+            value = value * 10 + uint32_t(c - '0');
             decimals += decimals >= 0;
         } else {
             return false;
@@ -59,20 +60,20 @@ bool parse(Text text, int& hundredths) {
 }
 
 uint16_t parse_port(const char* text) {
-    unsigned value = 0;
-    while (*text >= '0' && *text <= '9') value = value * 10 + unsigned(*text++ - '0');
+    uint32_t value = 0;
+    while (*text >= '0' && *text <= '9') value = value * 10 + uint32_t(*text++ - '0');
     return uint16_t(value);
 }
 
 // ---- the control: what would be here without a network, too
 
 struct Thermostat {
-    int temperature = 2100, setpoint = 2000;
+    uint32_t temperature = 2100, setpoint = 2000;   // in hundredths of a degree
     bool heating = false;
 
     // Once a second. The room is simulated: a sensor would be read here, and a relay switched.
     void step() {
-        temperature += heating ? 60 : -10;
+        temperature = heating ? temperature + 60 : temperature - 10;
         if (temperature < setpoint - 25) heating = true;
         if (temperature > setpoint + 25) heating = false;
     }
@@ -100,9 +101,9 @@ void tell(bool& due, Text topic, Text payload, mqtt::Retain retain) {
 void publish() {
     if (!client.connected()) return;   // it would be queued; but who reads it then wants to know how it is then
     tell(untold.status, "thermostat/status", stopping ? "offline" : "online", mqtt::Retain::yes);
-    tell(untold.setpoint, "thermostat/setpoint", Number(thermostat.setpoint), mqtt::Retain::yes);
+    tell(untold.setpoint, "thermostat/setpoint", Number(thermostat.setpoint, 2), mqtt::Retain::yes);
     tell(untold.heating, "thermostat/heating", thermostat.heating ? "on" : "off", mqtt::Retain::yes);
-    tell(untold.temperature, "thermostat/temperature", Number(thermostat.temperature), mqtt::Retain::no);
+    tell(untold.temperature, "thermostat/temperature", Number(thermostat.temperature, 2), mqtt::Retain::no);
 }
 
 // Steps the control once a second. Returns the milliseconds until the next time.
@@ -133,7 +134,9 @@ void obey(const mqtt::Message& message) {
 void handle(const mqtt::Event& event) {
     switch (event.kind) {
     case mqtt::Event::connected:
-        print("connected\n");
+        print("connected, ");
+        print(Number(board_now_ms()));
+        print(" ms after the start\n");
         if (!event.session_present)
             (void)client.subscribe({{"thermostat/set", mqtt::QoS::exactly_once},
                                     {"thermostat/stop", mqtt::QoS::exactly_once}});   // fits: tx is empty
@@ -174,7 +177,7 @@ int main() {
 
         network_poll();                                    // frames to lwIP, and lwIP's timers
         const mqtt::Event event = client.poll();           // reads what lwIP has, writes what is queued
-        if (event.kind == mqtt::Event::disconnected && event.error == mqtt::Error::ok) return 0;
+        if (event.kind == mqtt::Event::disconnected && event.error == mqtt::Error::ok) break;
         if (event.kind != mqtt::Event::none) {
             handle(event);
         } else if (!port.ready()) {                        // lwIP has nothing more for the client: until there is ...
@@ -182,4 +185,8 @@ int main() {
             network_sleep(idle_ms < next_ms ? idle_ms : next_ms);
         }
     }
+    print("stopped; used ");
+    print(Number(board_stack_used()));
+    print(" bytes of the stack\n");
+    return 0;
 }

@@ -22,6 +22,7 @@ if [ -z "${MQTT_OWN_NETWORK-}" ]; then
     needs arm-none-eabi-gcc gcc-arm-none-eabi
     needs qemu-system-arm qemu-system-arm
     needs make make
+    needs python3 python3
     needs ip iproute2
     cross() { echo '#include <string_view>
                     #include <string.h>' | arm-none-eabi-g++ -std=c++17 -x c++ -fsyntax-only - 2>/dev/null; }
@@ -35,7 +36,7 @@ if [ -z "${MQTT_OWN_NETWORK-}" ]; then
     step "Building the firmware, into $out"
     sh tests/support/lwip.sh .build/lwip
     make -s -j2 -f examples/firmware/Makefile
-    arm-none-eabi-size $out/thermostat.elf
+    python3 examples/firmware/sizes.py $out/thermostat.map
 
     if [ -z "$port" ]; then
         user=
@@ -53,7 +54,7 @@ if [ -z "$port" ]; then
         port=1883   # nobody else is here
         printf '%s\n' "listener $port $host" "allow_anonymous true" "user root" >"$work/mosquitto.conf"
         mosquitto -c "$work/mosquitto.conf" >"$work/broker" 2>&1 &
-        started="$started $!"
+        started="$! $started"
         waits_for 10 "mosquitto" grep -q running "$work/broker"
     else
         starts_broker

@@ -172,6 +172,18 @@ TEST_CASE("firmware pings within the keep-alive time, and reconnects when there 
     firmware.passes();
 }
 
+TEST_CASE("firmware that sleeps is woken by a frame") {
+    NEEDS_MOSQUITTO;
+    Mosquitto broker;
+    passes("wakes", broker.port);
+}
+
+TEST_CASE("firmware sleeps while nothing happens") {
+    NEEDS_MOSQUITTO;
+    Mosquitto broker;
+    passes("sleeps", broker.port);
+}
+
 TEST_CASE("firmware loses nothing when the broker is killed and started again") {
     NEEDS_MOSQUITTO;
     test::TemporaryFolder data;

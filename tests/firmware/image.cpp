@@ -9,6 +9,7 @@
 #include "board.h"
 
 #define MQTT_ASSERT(condition) ((condition) ? static_cast<void>(0) : board_fail(#condition))
+#include "lan9118.h"
 #include "mqtt.hpp"
 #include "network.h"
 #include "platform/lwip.hpp"
@@ -263,6 +264,36 @@ void keep_alive() {
     disconnect();
 }
 
+// With the clock's interrupt off, only the controller's can end the sleep.
+void wakes() {
+    connect();
+    subscribe("test/#");
+    CHECK(publish(1, QoS::at_most_once));
+    UNTIL(seen.messages == 1);                      // all is quiet now
+    live(50);
+    volatile uint32_t& systick = *reinterpret_cast<volatile uint32_t*>(0xE000E010);
+    for (uint32_t i = 2; i <= 20; ++i) {
+        CHECK(publish(1, QoS::at_most_once));
+        while (client.wants_write()) (void)client.poll();
+        const uint32_t control = systick;
+        systick = control & ~2u;
+        while (lan9118_wait()) {}
+        systick = control;
+        UNTIL(seen.messages == i);
+    }
+    disconnect();
+}
+
+// What the main loop costs while nothing happens: a turn for each time that it sleeps, which step() cuts to 10 ms.
+void sleeps() {
+    connect();
+    live(1000);
+    uint32_t turns = 0;
+    for (const uint32_t begin = board_now_ms(); board_now_ms() - begin < 1000; ++turns) (void)step();
+    CHECK(turns <= 200);   // frames and lwIP's timers end it early, a few times
+    disconnect();
+}
+
 void broker_killed() {
     options.clean_session = false;
     connect();
@@ -461,6 +492,8 @@ constexpr struct {
     {"connect", connects},
     {"qos", qos},
     {"keep-alive", keep_alive},
+    {"wakes", wakes},
+    {"sleeps", sleeps},
     {"broker-killed", broker_killed},
     {"reset", reset_in_mid_packet},
     {"large", large},
