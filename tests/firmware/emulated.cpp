@@ -53,6 +53,9 @@ public:
                     "-monitor", "none", "-serial", "stdio", "-semihosting-config",
                     "enable=on,target=native,arg=fw,arg=10.0.2.2,arg=" + std::to_string(port) + ",arg=" + what,
                     "-nic", "user,model=lan9118"}) {}
+    ~Firmware() {
+        if (!ended_) MESSAGE("the firmware, which is killed, had printed: ", out());
+    }
     // Waits until it has printed this.
     bool prints(const std::string& text) { return program_.prints(text); }
     // Ends its `waits_for_host()`.
@@ -62,6 +65,7 @@ public:
     void passes() { ends_with(0); }
     void ends_with(int code) {
         const int status = program_.ends();
+        ended_ = true;
         CAPTURE(program_.out());
         CAPTURE(program_.err());
         CHECK(status == code);
@@ -69,6 +73,7 @@ public:
 
 private:
     test::Program program_;
+    bool ended_ = false;
 };
 
 void passes(const std::string& what, uint16_t port = 1, const std::string& machine = "mps2-an385") {

@@ -126,7 +126,7 @@ template <class Condition> void until(const char* what, int line, Condition cond
     const uint32_t begin = board_now_ms();
     while (!condition()) {
         (void)step();
-        if (board_now_ms() - begin < 60000) continue;
+        if (board_now_ms() - begin < 30000) continue;
         print_line("image.cpp:", static_cast<uint32_t>(line), ": FAILED: waited in vain for ", what, ", last error: ",
                    mqtt::to_string(seen.error));
         board_exit(1);
@@ -291,6 +291,9 @@ void sleeps() {
     uint32_t turns = 0;
     for (const uint32_t begin = board_now_ms(); board_now_ms() - begin < 1000; ++turns) (void)step();
     CHECK(turns <= 200);   // frames and lwIP's timers end it early, a few times
+    uint32_t waits = 0;
+    for (const uint32_t begin = board_now_ms(); board_now_ms() - begin < 500; ++waits) (void)lan9118_wait();
+    CHECK(waits <= 1000);  // the clock's interrupt ends each: the processor has slept
     disconnect();
 }
 
