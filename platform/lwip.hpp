@@ -59,7 +59,7 @@ namespace lwip {
 
 class Tcp {
 public:
-    // How many received pbufs it holds at most until they are read; what comes beyond that is refused, and lwIP or
+    // How many received pbufs it holds at most (one, if 0) until they are read; what comes beyond that is refused, and lwIP or
     // the server keeps it. A quarter of the pool is left, without which lwIP could not receive the acknowledgements
     // that the client waits for when many small packets have come and it cannot take them: the pool counts packets, the
     // window bytes. A driver with its own receive buffers (PBUF_REF) may want another number.

@@ -103,6 +103,8 @@ private:
 
 namespace {
 
+constexpr char time_to_live = 5;   // of a name's address, in seconds
+
 std::string statistics() {
     std::string text;
     for (int i = 0; i < MEMP_MAX; ++i) {
@@ -127,10 +129,12 @@ void* lwip_test_malloc(size_t size) {
     constexpr size_t extra = LWIP_MEM_ALIGN_SIZE(sizeof(mem_size_t));   // the heap's statistics
     const bool timer = size == extra + LWIP_MEM_ALIGN_SIZE(sizeof(sys_timeo));
     const bool connection = size == extra + LWIP_MEM_ALIGN_SIZE(sizeof(tcp_pcb));
+    const bool buffer = size == extra + LWIP_MEM_ALIGN_SIZE(sizeof(pbuf)) + LWIP_MEM_ALIGN_SIZE(PBUF_POOL_BUFSIZE);
     if (timer) return std::malloc(size);
     test::Wire& wire = test::Wire::get();
     ++wire.allocations;
     if (wire.allocations >= wire.fail_first && wire.allocations <= wire.fail_last) return nullptr;
+    if (buffer && lwip_stats.memp[MEMP_PBUF_POOL]->used >= PBUF_POOL_SIZE) return nullptr;
     if (connection && lwip_stats.memp[MEMP_TCP_PCB]->used >= wire.connection_limit) return nullptr;
     return std::malloc(size);
 }
@@ -183,7 +187,7 @@ Network::~Network() {
     up = true;
     // What closes needs its time: retransmissions, TIME_WAIT, questions to a server that does not answer.
     const bool settled = settle(1800000);
-    pass(1000);   // TCP's own timer stops when it finds nothing to do
+    pass(1000 * time_to_live + 1000);   // TCP's own timer stops when it finds nothing to do, and names are forgotten
     udp_remove(dns_);
     wire.net = nullptr;
     wire.flying.clear();
@@ -258,7 +262,7 @@ void Network::answer(const Question& question) {
     out[3] = static_cast<char>(known ? 0x80 : 0x83);                 // no such name
     out[7] = static_cast<char>(has);
     if (has) {
-        const std::string head = {char(0xC0), 12, 0, char(wants_six ? 28 : 1), 0, 1, 0, 0, 0, 60, 0, char(wants_six ? 16 : 4)};
+        const std::string head = {char(0xC0), 12, 0, char(wants_six ? 28 : 1), 0, 1, 0, 0, 0, time_to_live, 0, char(wants_six ? 16 : 4)};
         const void* const data = wants_six ? static_cast<const void*>(ip_2_ip6(&address)) : ip_2_ip4(&address);
         out += head + std::string(static_cast<const char*>(data), wants_six ? 16 : 4);
     }
