@@ -67,6 +67,7 @@ look() {
     if wants build || wants firmware; then
         has arm-none-eabi-g++ || needs gcc-arm-none-eabi
         compiles '#include <string.h>\n#include <string_view>' arm-none-eabi-g++ -c || needs libstdc++-arm-none-eabi-newlib
+        has xz || needs xz-utils   # of lwIP's source package
     fi
     if wants build; then
         has ld.lld || needs lld

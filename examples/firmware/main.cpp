@@ -122,9 +122,9 @@ uint32_t control() {
 void obey(const mqtt::Message& message) {
     if (message.topic == "thermostat/stop") {
         stopping = untold.status = true;
-    } else if (message.complete() && parse(message.payload.text(), thermostat.setpoint)) {
+    } else if (message.offset == 0 && message.complete() && parse(message.payload.text(), thermostat.setpoint)) {
         untold.setpoint = true;
-    } else {
+    } else {   // one that is longer than rx comes in pieces
         print("not a temperature: ");
         print(message.payload.text());
         print("\n");

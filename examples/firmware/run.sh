@@ -23,6 +23,7 @@ if [ -z "${MQTT_OWN_NETWORK-}" ]; then
     needs qemu-system-arm qemu-system-arm
     needs make make
     needs python3 python3
+    needs xz xz-utils
     needs ip iproute2
     cross() { echo '#include <string_view>
                     #include <string.h>' | arm-none-eabi-g++ -std=c++17 -x c++ -fsyntax-only - 2>/dev/null; }
@@ -74,6 +75,7 @@ esac
 
 step "Starting the thermostat in QEMU"
 shows "$work/messages" $sub -h "$host" -p "$port" -t 'thermostat/#' -v
+watcher=$shown
 shows "$work/serial" timeout 60 qemu-system-arm -M mps2-an385 -kernel $out/thermostat.elf \
     -display none -monitor none -serial stdio -nic user,model=lan9118 \
     -semihosting-config enable=on,target=native,arg=thermostat,arg="$address",arg="$port"
@@ -83,6 +85,7 @@ waits_for 20 "the thermostat" says "status online"
 waits_for 10 "a temperature" says "temperature 20.*"
 
 step "Setting it to 25 degrees"
+$pub -h "$host" -p "$port" -t thermostat/set -q 2 -m warm
 $pub -h "$host" -p "$port" -t thermostat/set -q 2 -m 25
 waits_for 10 "it to obey" says "setpoint 25.00"
 waits_for 10 "it to heat" says "heating on"
@@ -92,4 +95,8 @@ step "Stopping it"
 $pub -h "$host" -p "$port" -t thermostat/stop -q 2 -m now
 wait "$firmware" || fail "the firmware ended with the exit code $?"
 waits_for 10 "its goodbye" says "status offline"
+kill "$watcher"
+for topic in status setpoint heating; do   # leaves nothing behind
+    $pub -h "$host" -p "$port" -t "thermostat/$topic" -r -n
+done
 step "It ended with the exit code 0. The source of what you saw: examples/firmware/main.cpp"

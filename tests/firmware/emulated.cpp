@@ -11,15 +11,13 @@
 #include "tests/support/sockets.hpp"
 #include "tests/support/testing.hpp"
 
-#include <fstream>
-#include <memory>
+#include <chrono>
 #include <string>
 
 #include "mqtt.hpp"
 
 using test::eventually;
 using test::Mosquitto;
-using test::Words;
 
 namespace {
 
@@ -76,8 +74,8 @@ private:
     bool ended_ = false;
 };
 
-void passes(const std::string& what, uint16_t port = 1, const std::string& machine = "mps2-an385") {
-    Firmware firmware(what, port, machine);
+void passes_with(const Mosquitto& broker, const std::string& what, const std::string& machine = "mps2-an385") {
+    Firmware firmware(what, broker.port, machine);
     firmware.passes();
 }
 
@@ -136,21 +134,19 @@ std::string payload(uint32_t size) {
 
 TEST_CASE("firmware connects to mosquitto and disconnects, on a Cortex-M3") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("connect", broker.port);
+    const Mosquitto broker;
+    passes_with(broker, "connect");
     CHECK(broker.log().find("Client firmware disconnected.") != std::string::npos);   // in good order
 }
 
 TEST_CASE("firmware exchanges messages of each QoS, both ways, on a Cortex-M3") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("qos", broker.port);
+    passes_with(Mosquitto(), "qos");
 }
 
 TEST_CASE("firmware exchanges messages of each QoS, both ways, on a Cortex-M4") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("qos", broker.port, "mps2-an386");
+    passes_with(Mosquitto(), "qos", "mps2-an386");
 }
 
 TEST_CASE("firmware pings within the keep-alive time, and reconnects when there is no PINGRESP [MQTT-3.1.2-23]") {
@@ -179,14 +175,12 @@ TEST_CASE("firmware pings within the keep-alive time, and reconnects when there 
 
 TEST_CASE("firmware that sleeps is woken by a frame") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("wakes", broker.port);
+    passes_with(Mosquitto(), "wakes");
 }
 
 TEST_CASE("firmware sleeps while nothing happens") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("sleeps", broker.port);
+    passes_with(Mosquitto(), "sleeps");
 }
 
 TEST_CASE("firmware loses nothing when the broker is killed and started again") {
@@ -248,8 +242,7 @@ TEST_CASE("firmware takes a reset in mid-packet, in either direction") {
 
 TEST_CASE("firmware sends and receives a message of 1 MB through an rx of 512 bytes") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("large", broker.port);
+    passes_with(Mosquitto(), "large");
 }
 
 TEST_CASE("firmware reconnects 200 times, however connections end, and has lost no pbuf") {
@@ -318,26 +311,22 @@ TEST_CASE("firmware without a DNS server is told so, and connects to an address"
 
 TEST_CASE("firmware out of pbufs goes on when there are some") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("out-of-pbufs", broker.port);
+    passes_with(Mosquitto(), "out-of-pbufs");
 }
 
 TEST_CASE("firmware out of lwIP's heap goes on when there is some") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("out-of-heap", broker.port);
+    passes_with(Mosquitto(), "out-of-heap");
 }
 
 TEST_CASE("firmware out of TCP segments goes on when there are some") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("out-of-segments", broker.port);
+    passes_with(Mosquitto(), "out-of-segments");
 }
 
 TEST_CASE("firmware out of TCP control blocks is told so, and connects when there is one") {
     NEEDS_MOSQUITTO;
-    Mosquitto broker;
-    passes("out-of-pcbs", broker.port);
+    passes_with(Mosquitto(), "out-of-pcbs");
 }
 
 TEST_CASE("firmware that faults says where, and ends") {
