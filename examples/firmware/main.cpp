@@ -89,21 +89,25 @@ mqtt::ConnectOptions options;
 Thermostat thermostat;
 bool stopping = false;
 
-// What is still to be told. Of a value that changes several times before it can be sent, the last is told.
+// What is to be asked and told as soon as it can be. Of a value that changes several times before that, the last is told.
 struct {
-    bool status, setpoint, heating, temperature;
-} untold;
+    bool subscription, status, setpoint, heating, temperature;
+} due;
 
-void tell(bool& due, Text topic, Text payload, mqtt::Retain retain) {
-    if (due) due = !client.publish(topic, payload, mqtt::QoS::at_least_once, retain).ok();   // not now: once more later
+// The client refuses what it has no room for now, and has forgotten it: so once more later.
+void tell(bool& is_due, Text topic, Text payload, mqtt::Retain retain) {
+    if (is_due) is_due = !client.publish(topic, payload, mqtt::QoS::at_least_once, retain).ok();
 }
 
 void publish() {
     if (!client.connected()) return;   // it would be queued; but who reads it then wants to know how it is then
-    tell(untold.status, "thermostat/status", stopping ? "offline" : "online", mqtt::Retain::yes);
-    tell(untold.setpoint, "thermostat/setpoint", Number(thermostat.setpoint, 2), mqtt::Retain::yes);
-    tell(untold.heating, "thermostat/heating", thermostat.heating ? "on" : "off", mqtt::Retain::yes);
-    tell(untold.temperature, "thermostat/temperature", Number(thermostat.temperature, 2), mqtt::Retain::no);
+    if (due.subscription)
+        due.subscription = !client.subscribe({{"thermostat/set", mqtt::QoS::exactly_once},
+                                              {"thermostat/stop", mqtt::QoS::exactly_once}}).ok();
+    tell(due.status, "thermostat/status", stopping ? "offline" : "online", mqtt::Retain::yes);
+    tell(due.setpoint, "thermostat/setpoint", Number(thermostat.setpoint, 2), mqtt::Retain::yes);
+    tell(due.heating, "thermostat/heating", thermostat.heating ? "on" : "off", mqtt::Retain::yes);
+    tell(due.temperature, "thermostat/temperature", Number(thermostat.temperature, 2), mqtt::Retain::no);
 }
 
 // Steps the control once a second. Returns the milliseconds until the next time.
@@ -114,16 +118,16 @@ uint32_t control() {
     begin += 1000;
     const bool heating = thermostat.heating;
     thermostat.step();
-    untold.temperature = true;
-    if (thermostat.heating != heating) untold.heating = true;
+    due.temperature = true;
+    if (thermostat.heating != heating) due.heating = true;
     return 0;
 }
 
 void obey(const mqtt::Message& message) {
     if (message.topic == "thermostat/stop") {
-        stopping = untold.status = true;
+        stopping = due.status = true;
     } else if (message.offset == 0 && message.complete() && parse(message.payload.text(), thermostat.setpoint)) {
-        untold.setpoint = true;
+        due.setpoint = true;
     } else {   // one that is longer than rx comes in pieces
         print("not a temperature: ");
         print(message.payload.text());
@@ -137,10 +141,7 @@ void handle(const mqtt::Event& event) {
         print("connected, ");
         print(Number(board_now_ms()));
         print(" ms after the start\n");
-        if (!event.session_present)
-            (void)client.subscribe({{"thermostat/set", mqtt::QoS::exactly_once},
-                                    {"thermostat/stop", mqtt::QoS::exactly_once}});   // fits: tx is empty
-        untold = {true, true, true, true};
+        due = {!event.session_present, true, true, true, true};
         break;
     case mqtt::Event::received: obey(event.message); break;
     case mqtt::Event::disconnected:   // the client connects again by itself, unless it was disconnect()
@@ -172,8 +173,8 @@ int main() {
 
     while (true) {
         const uint32_t next_ms = control();                // the application's own work
-        publish();                                         // queues
-        if (stopping && !untold.status && client.unacknowledged() == 0) (void)client.disconnect();
+        publish();                                         // queues what is due
+        if (stopping && !due.status && client.unacknowledged() == 0) (void)client.disconnect();
 
         network_poll();                                    // frames to lwIP, and lwIP's timers
         const mqtt::Event event = client.poll();           // reads what lwIP has, writes what is queued
