@@ -15,24 +15,26 @@
 //         }
 //     }
 //
-// Where to call. The raw API is for one thread. With NO_SYS=1 call client and port where sys_check_timeouts() is called,
-// never in an interrupt. With an RTOS call them in the tcpip thread (from tcpip_callback() or sys_timeout()), or
-// with LOCK_TCPIP_CORE() held; `wake` tells when. lwIP's callbacks only note here what happened; the client is never called
-// from them.
+// Where to call. The raw API is for one thread. With NO_SYS=1 call client and port where sys_check_timeouts() is
+// called, never in an interrupt. With an RTOS call them in the tcpip thread (from tcpip_callback() or sys_timeout()),
+// or with LOCK_TCPIP_CORE() held; `wake` tells when. lwIP's callbacks only note here what happened; the client is never
+// called from them.
 //
 // Memory. Nothing of its own: lwIP's pools hold one connection (MEMP_TCP_PCB, MEMP_ALTCP_PCB), what is sent until it is
-// acknowledged (TCP_SND_BUF, MEMP_TCP_SEG), and what came until read() copies it out, the only copy there is. Only
-// what was read opens the window again, so a client that does not read stops the server (TCP_WND). Without memory nothing
-// is lost: write() says "not yet", and open() fails, to be tried again.
+// acknowledged (TCP_SND_BUF, MEMP_TCP_SEG), and what came until read() copies it out, the only copy there is. Only what
+// was read opens the window again, so a client that does not read stops the server (TCP_WND). Without memory nothing is
+// lost: write() says "not yet", and open() fails, to be tried again.
 //
-// Names are resolved by lwIP (LWIP_DNS), whose lookups cannot be cancelled: lwIP calls back when the answer comes or after
-// its own time-out, however long the port is closed, or gone, by then. So what lwIP gets is a number and not a
-// pointer: an answer to a number for which no port waits any more does nothing, but lwIP remembers it for the next open().
-// Each lookup given up takes one of lwIP's DNS_MAX_REQUESTS until then; without a free one open() fails with ERR_MEM.
+// Names are resolved by lwIP (LWIP_DNS), whose lookups cannot be cancelled: lwIP calls back when the answer comes or
+// after its own time-out, however long the port is closed, or gone, by then. So what lwIP gets is a number and not a
+// pointer, and those ports that wait for a name are in a list (the only static variables here: its head, and the last
+// number). An answer to a number for which no port waits any more does nothing, but lwIP remembers it for the next
+// open(). Each lookup given up takes one of lwIP's DNS_MAX_REQUESTS until then; without a free one open() fails with
+// ERR_MEM.
 //
 // TLS. An allocator for another kind of altcp connection can be given, such as lwIP's own altcp_tls_alloc() with its
-// configuration. Beware: in 2.1.3 that accepts servers whose certificate is not theirs, unless a function of yours, to be
-// given as the allocator's, calls altcp_tls_new() and then sets host name and MBEDTLS_SSL_VERIFY_REQUIRED in
+// configuration. Beware: in 2.1.3 that accepts servers whose certificate is not theirs, unless a function of yours, to
+// be given as the allocator's, calls altcp_tls_new() and then sets host name and MBEDTLS_SSL_VERIFY_REQUIRED in
 // altcp_tls_context().
 
 #ifndef MQTT_PLATFORM_LWIP_HPP
@@ -59,15 +61,15 @@ namespace lwip {
 
 class Tcp {
 public:
-    // How many received pbufs it holds at most (one, if 0) until they are read; what comes beyond that is refused, and lwIP or
-    // the server keeps it. A quarter of the pool is left, without which lwIP could not receive the acknowledgements
-    // that the client waits for when many small packets have come and it cannot take them: the pool counts packets, the
-    // window bytes. A driver with its own receive buffers (PBUF_REF) may want another number.
+    // How many received pbufs it holds at most (one, if 0) until they are read; what comes beyond that is refused, and
+    // lwIP or the server keeps it. A quarter of the pool is left, without which lwIP could not receive the
+    // acknowledgements that the client waits for when many small packets have come and it cannot take them: the pool
+    // counts packets, the window bytes. A driver with its own receive buffers (PBUF_REF) may want another number.
     uint16_t max_pbufs = PBUF_POOL_SIZE < 4 ? 1 : PBUF_POOL_SIZE - PBUF_POOL_SIZE / 4;
 
-    // Called when there is something to do: whenever ready() becomes true. In lwIP's callbacks, so it must not call the
-    // client, the port or lwIP, except for what only tells another task, or the same one for later: giving a
-    // semaphore, tcpip_try_callback(). May be null.
+    // Called when lwIP has news for the port; ready() is true then. For a loop that sleeps where it cannot ask. It runs
+    // in lwIP's callbacks, so it must not call the client or the port, and of lwIP only what is for later: it gives a
+    // semaphore, or asks by tcpip_try_callback() to be called. May be null.
     void (*wake)(void* argument) = nullptr;
     void* wake_argument = nullptr;
 
@@ -88,11 +90,10 @@ public:
 
     // Starts connecting, and continues when called again. > 0: open; 0: not yet; < 0: failed, closed, see last_error().
     // Only the first call looks at the arguments. `host` is a name, an IPv4 or an IPv6 address, the latter also in
-    // brackets; it need not outlive the call nor end in 0; shorter than DNS_MAX_NAME_LENGTH, of which there is an array on
-    // the stack. `port`: 1 to 65535. How long it may take is for the caller to say, with close(): lwIP gives up after
-    // TCP_SYNMAXRTX repetitions.
+    // brackets; it need not outlive the call nor end in 0; shorter than DNS_MAX_NAME_LENGTH, of which there is an array
+    // on the stack. `port`: 1 to 65535. How long it may take is for the caller to say, with close(): lwIP gives up
+    // after TCP_SYNMAXRTX repetitions.
     int open(std::string_view host, uint16_t port) {
-        news_ = false;
         if (state_ == State::idle) start(host, port);
         if (state_ == State::resolved) connect();
         if (state_ == State::open) return 1;
@@ -101,17 +102,15 @@ public:
         return -1;
     }
 
-    // Reads up to `size` bytes. > 0: how many; 0: none yet, or `size` is 0; < 0: the connection is lost, see last_error(),
-    // or was never open. What came before the end is read first.
+    // Reads up to `size` bytes. > 0: how many; 0: none yet, or `size` is 0; < 0: the connection is lost, see
+    // last_error(), or was never open. What came before the end is read first.
     int read(uint8_t* data, size_t size) {
-        news_ = false;
         if (state_ != State::open && state_ != State::ended) return -1;
         if (received_ == nullptr) return state_ == State::open ? 0 : -1;
         const uint16_t n = pbuf_copy_partial(received_, data, clamped(size), 0);
         received_ = pbuf_free_header(received_, n);
         if (pcb_ != nullptr && n != 0) altcp_recved(pcb_, n);
-        // lwIP is not asked to tell again of what it has told already.
-        news_ = received_ != nullptr || state_ != State::open;
+        if (received_ != nullptr || state_ != State::open) news_ = true;   // lwIP will not tell of it again
         return n;
     }
 
@@ -126,7 +125,7 @@ public:
         // ERR_MEM: neither all nor a part was taken. There may be memory, or room in the queue, for less.
         while (n != 0 && (error = altcp_write(pcb_, data, n, TCP_WRITE_FLAG_COPY)) == ERR_MEM)
             n = static_cast<uint16_t>(n / 2);
-        blocked_ = n < size;
+        if (n < size) blocked_ = true;
         if (n == 0) return 0;
         if (error != ERR_OK) {
             end(error);
@@ -137,19 +136,19 @@ public:
         return n;
     }
 
-    // Closes what there is: the connection, an attempt to connect, the wait for a name. At any time, also twice, but not in
-    // `wake`. What was written is still sent, by lwIP; what came and was not read is dropped. Keeps last_error(). open()
-    // may follow at once.
+    // Closes what there is: the connection, an attempt to connect, the wait for a name. At any time, also twice, but
+    // not in `wake`. What was written is still sent, by lwIP; what came and was not read is dropped. Keeps
+    // last_error(). open() may follow at once.
     void close() {
         stop_waiting();
         if (altcp_pcb* const pcb = pcb_) {
             pcb_ = nullptr;
             attach(pcb, nullptr);
-            // As if it had been read: lwIP resets a connection with unread data, and what was written (DISCONNECT) would be
-            // lost with it.
+            // As if it had been read: lwIP resets a connection with unread data, and what was written (DISCONNECT)
+            // would be lost with it.
             if (received_ != nullptr) altcp_recved(pcb, received_->tot_len);
-            // If the other side is silent, lwIP repeats what is left for minutes. Should connections be short (MEMP_NUM_TCP_PCB),
-            // a new one may have this one's place.
+            // If the other side is silent, lwIP repeats what is left for minutes. Should connections be short
+            // (MEMP_NUM_TCP_PCB), a new one may have this one's place.
             altcp_setprio(pcb, TCP_PRIO_MIN);
             if (altcp_close(pcb) != ERR_OK) altcp_abort(pcb);   // ERR_MEM
         }
@@ -159,9 +158,10 @@ public:
         state_ = State::idle;
     }
 
-    // Is there something to do for poll()? Bytes, the end, progress of open(), or room since write() found too little. For
-    // a loop that sleeps: call it after poll() has returned Event::none, and sleep only if it is false. What has been
-    // told and was then not read, because the client cannot take it (wants_read()), is not told again.
+    // Has something happened since it was last asked? Bytes or the end came, open() can go on, there is room for what
+    // write() did not take; or read() left something. For a loop that sleeps: ask when there is nothing else to do,
+    // poll (and write_payload()) again if it is true, and sleep if it is false. True now and then without need, never
+    // false instead of true. What is not read because the client cannot take it (wants_read()) is told only once.
     bool ready() {
         const bool news = news_;
         news_ = false;
@@ -177,8 +177,8 @@ public:
 #endif
 
     // Why the last failure came, kept until the next: ERR_CLSD: the server closed in good order; ERR_RST: it reset the
-    // connection, or refused it; ERR_ABRT: lwIP gave up (the server is silent, or lwIP needed the memory); ERR_VAL: the name
-    // was not found, or there is no DNS server; ERR_ARG: a host that is none; ERR_MEM: out of memory, pcbs or DNS
+    // connection, or refused it; ERR_ABRT: lwIP gave up (the server is silent, or lwIP needed the memory); ERR_VAL: the
+    // name was not found, or there is no DNS server; ERR_ARG: a host that is none; ERR_MEM: out of memory, pcbs or DNS
     // requests; ERR_RTE: no route; others as lwIP tells them. ERR_OK: none yet.
     err_t last_error() const { return error_; }
 
@@ -215,7 +215,8 @@ private:
     void start(std::string_view host, uint16_t port) {
         if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
         char name[DNS_MAX_NAME_LENGTH];
-        if (host.empty() || host.size() >= sizeof name || host.find('\0') != std::string_view::npos) return end(ERR_ARG);
+        if (host.empty() || host.size() >= sizeof name) return end(ERR_ARG);
+        if (host.find('\0') != std::string_view::npos) return end(ERR_ARG);
         memcpy(name, host.data(), host.size());
         name[host.size()] = '\0';
         port_ = port;
@@ -269,8 +270,8 @@ private:
         pcb_ = allocate();
         if (pcb_ == nullptr) return end(ERR_MEM);
         attach(pcb_, this);
-        // The client writes all it has at once, and small packets are the rule: Nagle's algorithm would hold them back until
-        // what was sent before is acknowledged, which servers delay.
+        // The client writes all it has at once, and small packets are the rule: Nagle's algorithm would hold them back
+        // until what was sent before is acknowledged, which servers delay.
         altcp_nagle_disable(pcb_);
         state_ = State::connecting;
         const err_t error = altcp_connect(pcb_, &address_, port_, on_connected);
@@ -317,7 +318,10 @@ private:
     }
     static err_t on_sent(void* self, altcp_pcb*, uint16_t) {
         Tcp& tcp = *static_cast<Tcp*>(self);
-        if (tcp.blocked_) tcp.tell();
+        if (tcp.blocked_) {
+            tcp.blocked_ = false;
+            tcp.tell();
+        }
         return ERR_OK;
     }
     // If nothing was on the way when memory was short, nothing will be acknowledged: so look again.
@@ -336,7 +340,7 @@ private:
 
     State state_ = State::idle;
     bool news_ = false;             // see ready()
-    bool blocked_ = false;          // the last write() could not take all
+    bool blocked_ = false;          // a write() could not take all, and room has not been told since
     err_t error_ = ERR_OK;
     uint16_t port_ = 0;
     ip_addr_t address_{};

@@ -71,6 +71,7 @@ look() {
     fi
     if wants build; then
         has ld.lld || needs lld
+        has qemu-system-arm || needs qemu-system-arm
     fi
     if wants firmware; then
         has make || needs make

@@ -1,5 +1,5 @@
-# lwip.sh TARGET LWIP: platform/lwip.hpp compiles without a warning with lwIP's source in the folder LWIP, however that is
-# configured: with altcp and without, with and without names, with one IP version or both, bare or with an RTOS.
+# lwip.sh TARGET LWIP: platform/lwip.hpp compiles without a warning with lwIP's source in the folder LWIP, however that
+# is configured: with altcp and without, with and without names, with one IP version or both, bare or with an RTOS.
 . "$(dirname "$0")/target.sh"
 lwip=$2
 

@@ -23,17 +23,16 @@ public:
         return wire;
     }
 
-    void send(bool from_a, const pbuf* p) {
+    err_t send(bool from_a, const pbuf* p) {
         std::string bytes(p->tot_len, '\0');
         pbuf_copy_partial(p, bytes.data(), p->tot_len, 0);
-        if (net == nullptr) return;
-        ++net->packets;
-        if (!net->up || chance(net->weather.loss)) return;
-        if (net->filter && !net->filter(from_a, bytes)) return;
+        if (net == nullptr || !net->up || chance(net->weather.loss)) return ERR_OK;   // lost
+        if (net->filter && !net->filter(from_a, bytes)) return ERR_OK;
         for (int copies = chance(net->weather.duplicates) ? 2 : 1; copies != 0; --copies) {
-            const uint32_t jitter = net->weather.jitter_ms == 0 ? 0 : static_cast<uint32_t>(random() % (net->weather.jitter_ms + 1));
+            const uint64_t jitter = net->weather.jitter_ms == 0 ? 0 : random() % (net->weather.jitter_ms + 1);
             flying.emplace(time + net->weather.delay_ms + jitter, Packet{from_a, bytes});
         }
+        return ERR_OK;
     }
     // Delivers what is due. False: nothing was.
     bool deliver() {
@@ -93,10 +92,8 @@ private:
     static err_t set_up(netif* host) {
         host->name[0] = 't';
         host->mtu = 1500;
-        host->output = [](netif* from, pbuf* p, const ip4_addr_t*) { return get().send(from == &get().a, p), err_t{ERR_OK}; };
-        host->output_ip6 = [](netif* from, pbuf* p, const ip6_addr_t*) {
-            return get().send(from == &get().a, p), err_t{ERR_OK};
-        };
+        host->output = [](netif* from, pbuf* p, const ip4_addr_t*) { return get().send(from == &get().a, p); };
+        host->output_ip6 = [](netif* from, pbuf* p, const ip6_addr_t*) { return get().send(from == &get().a, p); };
         return ERR_OK;
     }
 };
@@ -123,7 +120,10 @@ extern "C" {
 
 u32_t sys_now(void) { return static_cast<u32_t>(test::Wire::get().time); }
 
-unsigned lwip_test_random(void) { return test::Wire::get().last_random = static_cast<unsigned>(test::Wire::get().entropy()); }
+unsigned lwip_test_random(void) {
+    test::Wire& wire = test::Wire::get();
+    return wire.last_random = static_cast<unsigned>(wire.entropy());
+}
 
 void* lwip_test_malloc(size_t size) {
     constexpr size_t extra = LWIP_MEM_ALIGN_SIZE(sizeof(mem_size_t));   // the heap's statistics
@@ -262,9 +262,10 @@ void Network::answer(const Question& question) {
     out[3] = static_cast<char>(known ? 0x80 : 0x83);                 // no such name
     out[7] = static_cast<char>(has);
     if (has) {
-        const std::string head = {char(0xC0), 12, 0, char(wants_six ? 28 : 1), 0, 1, 0, 0, 0, time_to_live, 0, char(wants_six ? 16 : 4)};
+        const char size = wants_six ? 16 : 4;
+        out += {char(0xC0), 12, 0, char(wants_six ? 28 : 1), 0, 1, 0, 0, 0, time_to_live, 0, size};
         const void* const data = wants_six ? static_cast<const void*>(ip_2_ip6(&address)) : ip_2_ip4(&address);
-        out += head + std::string(static_cast<const char*>(data), wants_six ? 16 : 4);
+        out.append(static_cast<const char*>(data), static_cast<size_t>(size));
     }
     pbuf* const p = pbuf_alloc(PBUF_TRANSPORT, static_cast<u16_t>(out.size()), PBUF_RAM);
     if (p == nullptr) return;
@@ -355,16 +356,19 @@ void Server::reset() {
 uint32_t Server::pump() {
     for (Connection& connection : connections) {
         if (connection.untaken != 0 && takes) on_receive(connection, connection.in);
-        if ((connection.pcb == nullptr || connection.ended) && !std::exchange(connection.told, true)) on_gone(connection);
+        const bool gone = connection.pcb == nullptr || connection.ended;
+        if (gone && !std::exchange(connection.told, true)) on_gone(connection);
     }
     if (takes) take();
     const uint32_t idle = before_sending();
     for (Connection& connection : connections) {
         if (connection.pcb == nullptr) continue;
         while (!connection.out.empty()) {
-            const size_t n = std::min<size_t>({connection.out.size(), tcp_sndbuf(connection.pcb), TCP_MSS});
-            if (n == 0 || tcp_write(connection.pcb, connection.out.data(), static_cast<u16_t>(n), TCP_WRITE_FLAG_COPY) != ERR_OK) break;
-            connection.out.erase(0, n);
+            const u16_t n = std::min<u16_t>(tcp_sndbuf(connection.pcb), TCP_MSS);
+            const u16_t size = static_cast<u16_t>(std::min<size_t>(connection.out.size(), n));
+            if (size == 0) break;
+            if (tcp_write(connection.pcb, connection.out.data(), size, TCP_WRITE_FLAG_COPY) != ERR_OK) break;
+            connection.out.erase(0, size);
         }
         tcp_output(connection.pcb);
         if (connection.out.empty() && (connection.closing || connection.ended)) {

@@ -1,5 +1,5 @@
-// A small world for tests of platform/lwip.hpp: two hosts in one lwIP, a network between them that loses, delays, reorders
-// and duplicates packets as its seed says, a name server, and a clock that jumps to whatever comes next.
+// A small world for tests of platform/lwip.hpp: two hosts in one lwIP, a network between them that loses, delays,
+// reorders and duplicates packets as its seed says, a name server, and a clock that jumps to whatever comes next.
 //
 //     test::Network net;                                   // checks at its end that lwIP has got everything back
 //     test::Server server(net);                            // on host B, port 1883
@@ -54,11 +54,12 @@ public:
     Weather weather;
     bool up = true;                                            // false: every packet is lost
     std::function<bool(bool from_a, std::string& packet)> filter;   // false: this packet is lost; it may be changed
-    uint64_t packets = 0;                                      // that were sent
 
-    // Runs until `condition` (asked again and again), at most limit_ms of virtual time; false: that was too short. `step` is
-    // the application: it does something, and tells for how long it has nothing more to do (0: ask again at once).
-    bool until(const std::function<bool()>& condition, const std::function<uint32_t()>& step = {}, uint32_t limit_ms = 600000);
+    // Runs until `condition` (asked again and again), at most limit_ms of virtual time; false: that was too short.
+    // `step` is the application: it does something, and tells for how long it has nothing more to do (0: ask again at
+    // once).
+    bool until(const std::function<bool()>& condition, const std::function<uint32_t()>& step = {},
+               uint32_t limit_ms = 600000);
     void pass(uint32_t ms, const std::function<uint32_t()>& step = {}) {
         (void)until([] { return false; }, step, ms);
     }
@@ -92,7 +93,8 @@ private:
     std::string statistics_before_;
 };
 
-// A TCP server on host B. It takes everything at once, unless told otherwise; what it is to send goes out as there is room.
+// A TCP server on host B. It takes everything at once, unless told otherwise; what it is to send goes out as there is
+// room.
 class Server {
 public:
     struct Connection {
@@ -118,11 +120,16 @@ public:
     bool takes = true;               // false: leaves the window closed behind what comes
 
     std::list<Connection> connections;
-    Connection& last() { return connections.back(); }
+    Connection& last() {
+        REQUIRE(!connections.empty());
+        return connections.back();
+    }
     bool connected() const { return !connections.empty() && connections.back().pcb != nullptr; }
     std::string received() const { return connections.empty() ? std::string() : connections.back().in; }
     void send(std::string_view bytes) { last().out += bytes; }
-    void finish() { last().closing = true; }           // FIN behind what is to be sent
+    void finish() {                                    // FIN behind what is to be sent, for all connections
+        for (Connection& connection : connections) connection.closing = true;
+    }
     void reset();                                      // RST, for all connections
     void take();                                       // opens the window again for what was not taken
 
@@ -147,7 +154,7 @@ private:
 // The embedded broker behind it.
 class BrokerServer : public Server {
 public:
-    explicit BrokerServer(Network& net, BrokerConfig configuration = {}) : Server(net), broker(std::move(configuration)) {}
+    explicit BrokerServer(Network& net) : Server(net) {}
     Broker broker;
 
 protected:
