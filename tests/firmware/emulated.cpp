@@ -1,11 +1,13 @@
 // Firmware in QEMU, end to end: tests/firmware/image.cpp on the board of examples/firmware, against mosquitto and scripted
-// peers. What the firmware checks comes as its exit code; here is what can be seen from outside.
+// peers, and the example itself. What the firmware checks comes as its exit code; here is what can be seen from outside.
 //
 // The network that QEMU gives to the firmware reaches whatever this machine does. So this program, the brokers and QEMU
 // live in a network of their own, with nothing in it but the loopback; where that is not permitted, all is skipped.
 //
-// MQTT_FIRMWARE names the image (tests/firmware/meson.build sets it). What QEMU says on stderr is not looked at: a receive
+// MQTT_FIRMWARE names the folder of the images (tests/firmware/meson.build sets it). What QEMU says on stderr is not looked at: a receive
 // buffer that overflows is told there, and TCP makes up for it - after a second or so, thus all waits are generous.
+#include "platform/posix.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/namespace.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/sockets.hpp"
@@ -21,16 +23,16 @@ using test::Mosquitto;
 
 namespace {
 
-std::string image() {
-    const char* const file = std::getenv("MQTT_FIRMWARE");
-    return file != nullptr ? file : "";
+std::string images() {
+    const char* const folder = std::getenv("MQTT_FIRMWARE");
+    return folder != nullptr ? folder : "";
 }
 
 // Why the firmware cannot be run here; empty: it can.
 const std::string& missing() {
     static const std::string reason = []() -> std::string {
         if (test::find_program("qemu-system-arm").empty()) return "qemu-system-arm is not installed";
-        if (image().empty()) return "no image was built: arm-none-eabi-g++, its libraries, make or lwIP's source is missing";
+        if (images().empty()) return "no image was built: arm-none-eabi-g++, its libraries, make or lwIP's source is missing";
         return test::enter_own_network();
     }();
     return reason;
@@ -41,15 +43,16 @@ const std::string& missing() {
     NEEDS_FIRMWARE;     \
     if (Mosquitto::program().empty()) SKIP_TEST("mosquitto is not installed")
 
-// The image, doing one thing.
+// An image that runs; `arguments` are the words after the port.
 class Firmware {
 public:
-    Firmware(const std::string& what, uint16_t port, const std::string& machine = "mps2-an385")
+    Firmware(const std::string& arguments, uint16_t port, const std::string& machine = "mps2-an385",
+             const std::string& image = "firmware.elf")
         // A hung firmware would run for ever; and QEMU is to end with this program, however it ends.
         : program_({test::find_program("timeout"), "300", test::find_program("setpriv"), "--pdeathsig", "KILL",
-                    test::find_program("qemu-system-arm"), "-M", machine, "-kernel", image(), "-display", "none",
-                    "-monitor", "none", "-serial", "stdio", "-semihosting-config",
-                    "enable=on,target=native,arg=fw,arg=10.0.2.2,arg=" + std::to_string(port) + ",arg=" + what,
+                    test::find_program("qemu-system-arm"), "-M", machine, "-kernel", images() + "/" + image,
+                    "-display", "none", "-monitor", "none", "-serial", "stdio", "-semihosting-config",
+                    "enable=on,target=native,arg=fw,arg=10.0.2.2,arg=" + std::to_string(port) + ",arg=" + arguments,
                     "-nic", "user,model=lan9118"}) {}
     ~Firmware() {
         if (!ended_) MESSAGE("the firmware, which is killed, had printed: ", out());
@@ -59,6 +62,11 @@ public:
     // Ends its `waits_for_host()`.
     void go_on() { program_.write("."); }
     std::string out() const { return program_.out(); }
+    void kill() {
+        ended_ = true;
+        program_.signal(SIGTERM);   // timeout passes it on
+        (void)program_.ends();
+    }
     // Waits until it ends.
     void passes() { ends_with(0); }
     void ends_with(int code) {
@@ -124,7 +132,7 @@ private:
 };
 
 // As image.cpp has it.
-std::string payload(uint32_t size) {
+std::string content(uint32_t size) {
     std::string bytes(size, '\0');
     for (uint32_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i ^ i >> 8 ^ i >> 16);
     return bytes;
@@ -206,7 +214,7 @@ TEST_CASE("firmware loses nothing when the broker is killed and started again") 
 TEST_CASE("firmware takes a reset in mid-packet, in either direction") {
     NEEDS_FIRMWARE;
     test::Endpoint endpoint(test::Kind::live);
-    const std::string publish = std::string("\x34\x6F\x00\x09topic/abc\x00\x07", 15) + payload(98);
+    const std::string publish = std::string("\x34\x6F\x00\x09topic/abc\x00\x07", 15) + content(98);
     Firmware firmware("reset", endpoint.port());
     {
         Server server(endpoint);
@@ -234,7 +242,7 @@ TEST_CASE("firmware takes a reset in mid-packet, in either direction") {
     const std::string again = server.expects(mqtt::PacketType::publish);
     CHECK(static_cast<uint8_t>(again[0]) == 0x3A);   // QoS 1, DUP [MQTT-3.3.1-1]
     REQUIRE(again.size() > 100000);
-    CHECK(again.substr(again.size() - 100000) == payload(100000));
+    CHECK(again.substr(again.size() - 100000) == content(100000));
     CHECK(server.sends("\x40\x02" + again.substr(again.size() - 100000 - 2, 2)));
     server.expects_disconnect();
     firmware.passes();
@@ -355,4 +363,76 @@ TEST_CASE("firmware that is asked for what it does not know says so") {
     NEEDS_FIRMWARE;
     Firmware firmware("nothing", 1);
     firmware.ends_with(2);
+}
+
+// ---- examples/firmware
+
+namespace {
+
+// Whoever looks after the thermostat.
+struct Owner : test::Device<mqtt::posix::Tcp> {
+    explicit Owner(uint16_t broker) : Device(broker, "owner") {
+        connect();
+        subscribe("thermostat/#");
+    }
+    // Waits for the next message on this topic; forgets those before.
+    std::string next(const std::string& topic) {
+        while (true) {
+            const Received message = Device::next();
+            if (message.topic == "thermostat/" + topic) return message.payload;
+        }
+    }
+    // The temperature comes to these degrees.
+    void sees(const std::string& degrees) {
+        while (next("temperature").substr(0, degrees.size()) != degrees) {}
+    }
+    void tells(const std::string& topic, const std::string& text) {
+        publish("thermostat/" + topic, text, mqtt::QoS::exactly_once);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("examples/firmware: the thermostat reports, obeys, refuses nonsense, and says goodbye") {
+    NEEDS_MOSQUITTO;
+    const Mosquitto broker;
+    Owner owner(broker.port);
+    Firmware thermostat("", broker.port, "mps2-an385", "thermostat.elf");
+    CHECK(owner.next("status") == "online");
+    CHECK(owner.next("setpoint") == "20.00");
+    CHECK(owner.next("heating") == "off");
+    owner.sees("20.");
+    owner.tells("set", "warm");
+    owner.tells("set", "99");
+    owner.tells("set", std::string(1000, '0') + "29");   // comes in pieces, of which the last would be a temperature
+    owner.tells("set", "25.5");
+    CHECK(owner.next("setpoint") == "25.50");
+    CHECK(owner.next("heating") == "on");
+    owner.sees("22.");
+    CHECK(thermostat.out().find("not a temperature: warm") != std::string::npos);
+    owner.tells("stop", "");
+    CHECK(owner.next("status") == "offline");
+    thermostat.passes();
+    CHECK(broker.log().find("Client thermostat disconnected.") != std::string::npos);   // it was not the will
+}
+
+TEST_CASE("examples/firmware: the will tells that the thermostat is gone, and what it was told meanwhile is kept for it") {
+    NEEDS_MOSQUITTO;
+    const Mosquitto broker;
+    Owner owner(broker.port);
+    {
+        Firmware thermostat("", broker.port, "mps2-an385", "thermostat.elf");
+        CHECK(owner.next("status") == "online");
+        CHECK(owner.next("temperature") != "");          // it has subscribed
+        thermostat.kill();
+        CHECK(owner.next("status") == "offline");
+    }
+    owner.tells("set", "21");
+    Firmware thermostat("", broker.port, "mps2-an385", "thermostat.elf");
+    CHECK(owner.next("status") == "online");
+    std::string setpoint = owner.next("setpoint");
+    if (setpoint == "20.00") setpoint = owner.next("setpoint");   // told before the command came
+    CHECK(setpoint == "21.00");
+    owner.tells("stop", "");
+    thermostat.passes();
 }
