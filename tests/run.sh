@@ -54,18 +54,27 @@ look() {
     has pkg-config || needs pkg-config
     compiles 'int main() {}' clang++ -fsanitize=address,undefined || needs libclang-rt-dev
     compiles '#include <doctest/doctest.h>' g++ -c || needs doctest-dev
-    if wants integration; then
+    if wants integration || wants firmware; then
         has mosquitto || needs mosquitto
+    fi
+    if wants integration; then
         has nats-server || likes nats-server
         has ejabberdctl || likes ejabberd
         has rabbitmq-server || likes rabbitmq-server
         has node || likes nodejs
         has npm || has_aedes || likes npm
     fi
-    if wants build; then
+    if wants build || wants firmware; then
         has arm-none-eabi-g++ || needs gcc-arm-none-eabi
         compiles '#include <string.h>\n#include <string_view>' arm-none-eabi-g++ -c || needs libstdc++-arm-none-eabi-newlib
+        has xz || needs xz-utils   # of lwIP's source package
+    fi
+    if wants build; then
         has ld.lld || needs lld
+        has qemu-system-arm || needs qemu-system-arm
+    fi
+    if wants firmware; then
+        has make || needs make
         has qemu-system-arm || needs qemu-system-arm
     fi
 }
