@@ -1757,23 +1757,27 @@ public:
         at_[sent] = static_cast<Offset>(at_[sent] + size);
         Offset& next = at_[lane()];
         Offset live_end = next;
+        bool holes = holes_;   // before live_end
         while (next < at_[sent]) {
             const Offset length = size_at(next);
             if (at_[sent] - next < length) break;
             if (next == at_[ping]) at_[ping] = nowhere;
             const Offset place = next;
             next += length;
-            if (awaits_answer(data_[place]))
+            if (awaits_answer(data_[place])) {
                 live_end = next;
-            else if (place == begin_ && place != at_[stream])
+                holes = holes_;
+            } else if (place == begin_ && place != at_[stream]) {
                 begin_ = next;   // nothing before it, nothing to remember
-            else
+            } else {
                 forget(place);
+            }
         }
         if (next == at_[end] && live_end < next && begin_ < next) {   // what was forgotten at the very end is free at once
             if (at_[stream] >= live_end) at_[stream] = nowhere;
             for (Offset& mark : at_)
                 if (mark != nowhere && mark > live_end) mark = live_end;
+            holes_ = holes;
         }
         trim();
     }
@@ -2133,7 +2137,7 @@ private:
     }
     void set_entry(Offset k, Offset place) {
         if constexpr (entry_size == 4) store_u32(entry_address(k), place);
-        else store_u16(entry_address(k), place);
+        else store_u16(entry_address(k), static_cast<uint16_t>(place));
     }
 
     // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
@@ -2211,7 +2215,7 @@ private:
     // The same for what has no entry in the index.
     void forget(Offset place) {
         data_[place] |= dead;
-        holes_ = true;
+        if (place != begin_) holes_ = true;
     }
     // The first entry of the index is always a live one.
     void drop_dead_entries() {
@@ -2243,16 +2247,25 @@ private:
     }
     // The only function that moves bytes. False: there was nothing to gain.
     bool compact() {
-        if (begin_ == 0 && lo_ == 0 && !holes_) return false;
+        const Offset old_end = at_[end];
+        trim();
+        if (begin_ == 0 && lo_ == 0 && !holes_) return at_[end] != old_end;
         Offset live = 0;
+        const Offset by = holes_ ? 0 : begin_;   // without holes, all that is live moves by so much
         for (Offset k = lo_; k < hi_; ++k) {
             const Offset place = entry(k);
-            if (!is_dead(data_[place])) set_entry(live++, place);
+            if (place >= begin_ && !is_dead(data_[place])) set_entry(live++, place - by);
         }
         lo_ = 0;
         hi_ = live;
+        if (!holes_) {
+            copy(data_, data_ + by, at_[end] - by);
+            for (Offset& mark : at_)
+                if (mark != nowhere) mark -= by;
+            begin_ = 0;
+            return true;
+        }
         Offset to = 0, size;
-        const Offset old_end = at_[end];
         for (Offset from = begin_; from < old_end; from += size) {
             size = size_at(from);
             const bool keep = !is_dead(data_[from]);
@@ -2288,7 +2301,7 @@ private:
     uint16_t in_flight_ = 0;       // ... and those of them that do not wait
     enum : uint8_t { closed, waiting, open } mode_ = closed;
     bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
-    bool holes_ = false;           // there is a dead packet somewhere
+    bool holes_ = false;           // there may be a dead packet behind `begin_`
     bool stream_resend_ = false;
 
 #if MQTT_ENABLE_V5

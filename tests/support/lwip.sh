@@ -2,7 +2,7 @@
 # sh tests/support/lwip.sh FOLDER
 #
 # Puts lwIP's source, as Debian's source package has it (without Debian's changes), into FOLDER: FOLDER/src/include and
-# so on. Does nothing if it is there already. Needs apt-get and tar, but neither root nor dpkg-dev, and leaves the
+# so on. Does nothing if it is there already. Needs apt-get, tar and xz, but neither root nor dpkg-dev, and leaves the
 # machine's own apt configuration as it is: the list of sources is made from that of the binary packages.
 set -eu
 
