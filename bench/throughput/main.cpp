@@ -28,10 +28,12 @@
 #include <functional>
 
 #include "bench/throughput/wire.hpp"
+#include "tests/support/sockets.hpp"
 
 namespace {
 
 using bench::Socket;
+using test::Endpoint;
 using Clock = std::chrono::steady_clock;
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
@@ -80,8 +82,8 @@ Shared& shared() {
 }
 void nap() { ::usleep(200); }
 
-Socket accept_client(const Socket& listener) {
-    Socket client(::accept(listener.fd(), nullptr, nullptr));
+Socket accept_client(Endpoint& listener) {
+    Socket client(listener.accept());
     client.no_delay();
     if (client.receive_packet().empty()) throw std::runtime_error("no CONNECT");
     constexpr uint8_t connack[] = {0x20, 2, 0, 0};
@@ -90,7 +92,7 @@ Socket accept_client(const Socket& listener) {
 }
 
 // Takes `bytes` of messages, and what follows until the end.
-void be_sink(const Socket& listener, size_t bytes) {
+void be_sink(Endpoint& listener, size_t bytes) {
     const Socket client = accept_client(listener);
     std::vector<uint8_t> in(1 << 20);
     while (const size_t n = client.receive(in.data(), in.size())) {
@@ -103,7 +105,7 @@ void be_sink(const Socket& listener, size_t bytes) {
 }
 
 // Acknowledges all messages of a read in one write.
-void be_answering(const Socket& listener, const bench::Settings& settings) {
+void be_answering(Endpoint& listener, const bench::Settings& settings) {
     const Socket client = accept_client(listener);
     const size_t size = bench::Messages(1, settings.size, 1).size();
     std::vector<uint8_t> in(1 << 20), out;
@@ -146,7 +148,7 @@ void send_messages(const Socket& socket, const bench::Settings& settings, unsign
     while (socket.receive(in.data(), in.size()) != 0) {}
 }
 
-void be_source(const Socket& listener, const bench::Settings& settings, unsigned long count) {
+void be_source(Endpoint& listener, const bench::Settings& settings, unsigned long count) {
     const Socket client = accept_client(listener);
     const auto subscribe = client.receive_packet();
     if (subscribe.size() < 4) throw std::runtime_error("no SUBSCRIBE");
@@ -283,7 +285,8 @@ int run(const std::string& what, bench::Settings settings, unsigned long count, 
         run.print();
         shared().done = true;
     } else if (what == "sink") {
-        const Socket listener = bench::listener(settings.port);
+        Endpoint listener(test::Kind::live);
+        settings.port = listener.port();
         const size_t bytes = count * bench::Messages(0, settings.size, 1).size();
         const Child sink([&] { be_sink(listener, bytes); });
         Run run(settings, count, halves);
@@ -293,14 +296,16 @@ int run(const std::string& what, bench::Settings settings, unsigned long count, 
         while (!shared().done) nap();
         run.print(shared().done_at);
     } else if (what == "answered") {
-        const Socket listener = bench::listener(settings.port);
+        Endpoint listener(test::Kind::live);
+        settings.port = listener.port();
         const Child server([&] { be_answering(listener, settings); });
         Run run(settings, count, halves);
         run.connect(false);
         run.publish();
         run.print();
     } else if (what == "source") {
-        const Socket listener = bench::listener(settings.port);
+        Endpoint listener(test::Kind::live);
+        settings.port = listener.port();
         const Child source([&] { be_source(listener, settings, count); });
         Run run(settings, count, halves);
         run.connect(true);

@@ -66,29 +66,12 @@ private:
     int fd_;
 };
 
-inline sockaddr_in loopback(uint16_t port) {
+inline Socket connected_to(uint16_t port) {
+    Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(port);
-    return address;
-}
-
-inline Socket listener(uint16_t& port) {
-    Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address = loopback(0);
-    socklen_t size = sizeof address;
-    void* const raw = &address;
-    if (::bind(socket.fd(), static_cast<sockaddr*>(raw), size) != 0 || ::listen(socket.fd(), 1) != 0 ||
-        ::getsockname(socket.fd(), static_cast<sockaddr*>(raw), &size) != 0)
-        throw std::runtime_error("cannot listen");
-    port = ntohs(address.sin_port);
-    return socket;
-}
-
-inline Socket connected_to(uint16_t port) {
-    Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_in address = loopback(port);
     const void* const raw = &address;
     if (::connect(socket.fd(), static_cast<const sockaddr*>(raw), sizeof address) != 0)
         throw std::runtime_error("cannot connect");
