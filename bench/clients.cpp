@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/measure.hpp"
 #include "mqtt.hpp"
 #include "platform/posix.hpp"
 
@@ -39,12 +40,6 @@ struct Device {
     bool has_timer = false;
 };
 
-double seconds(const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; }
-double cpu() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 size_t resident_bytes() {
     unsigned long all = 0, resident = 0;
     std::FILE* const file = std::fopen("/proc/self/statm", "r");
@@ -156,11 +151,11 @@ int run(size_t count, uint16_t port, unsigned long messages) {
     const unsigned long each = std::max(1UL, messages / count);
     const size_t before = resident_bytes();
     Loop loop(count, port);
-    const double start = cpu();
+    const double start = bench::cpu_seconds();
     loop.connect_all();
-    const double connected = cpu();
+    const double connected = bench::cpu_seconds();
     loop.publish_all(each);
-    const double published = cpu();
+    const double published = bench::cpu_seconds();
     const double clients = static_cast<double>(count);
     std::printf("memory of client, port, options and buffers\t%zu\tbytes/client\n", sizeof(Device));
     std::printf("resident memory\t%.0f\tbytes/client\n", static_cast<double>(resident_bytes() - before) / clients);
@@ -189,7 +184,8 @@ int main(int argc, char** argv) {
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < clients + 20) {
-        std::fprintf(stderr, "clients: no more than %lu files may be open here\n", static_cast<unsigned long>(limit.rlim_cur));
+        std::fprintf(stderr, "clients: no more than %lu files may be open here\n",
+                     static_cast<unsigned long>(limit.rlim_cur));
         return 3;
     }
     ::alarm(120);

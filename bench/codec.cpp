@@ -3,6 +3,8 @@
 //
 // Decoding is that of a stream: first read_fixed_header() on bytes that go on behind the packet, then decode_body(). Both
 // ways all checks of the specification are done. Properties are given as a block, which is how the library has them.
+#include <cstdlib>
+#include <memory>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -70,7 +72,7 @@ Block properties_for(PacketType packet, int count) {
 // ----------------------------------------------------------------------------------------------------------- msgpack
 
 #ifdef MSGPACK_NO_BOOST
-// The same fields as arrays of msgpack. What the other side needs to know which packet it is, MQTT's first byte, comes first.
+// The same fields as arrays of msgpack. MQTT's first byte, which tells the other side what it is, comes first.
 struct Pack {
     msgpack::packer<msgpack::sbuffer> out;
 
@@ -174,17 +176,20 @@ template <class Packet> void pack_case(const std::string& name, const Packet& pa
 template <class Packet> void unpack_case(const std::string& name, const Packet& packet, int count) {
     msgpack::sbuffer buffer;
     Pack{msgpack::packer<msgpack::sbuffer>(buffer)}.packet(packet, static_cast<size_t>(count));
-    cases.push_back({name, "msgpack", [in = std::vector<char>(buffer.data(), buffer.data() + buffer.size())](unsigned long n) {
+    const std::vector<char> in(buffer.data(), buffer.data() + buffer.size());
+    cases.push_back({name, "msgpack", [in](unsigned long n) {
         bool ok = true;
         msgpack::zone zone;
         while (n-- != 0) {
             bench::touch(in.data());
             zone.clear();
             const msgpack::object object =   // strings and bytes stay where they are, as with us
-                msgpack::unpack(zone, in.data(), in.size(), [](msgpack::type::object_type, size_t, void*) { return true; });
+                msgpack::unpack(zone, in.data(), in.size(),
+                                [](msgpack::type::object_type, size_t, void*) { return true; });
             Packet decoded;
             size_t properties = 0;
-            ok = Unpack{object.via.array.ptr, object.via.array.ptr + object.via.array.size}.packet(decoded, properties) && ok;
+            const msgpack::object_array& fields = object.via.array;
+            ok = Unpack{fields.ptr, fields.ptr + fields.size}.packet(decoded, properties) && ok;
             bench::touch(&decoded);
         }
         return ok;

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/resource.h>
+
 #if __has_include(<valgrind/callgrind.h>)
 #include <valgrind/callgrind.h>
 #define BENCH_UNDER_VALGRIND (RUNNING_ON_VALGRIND != 0)
@@ -32,6 +34,14 @@ public:
     NotCounted(const NotCounted&) = delete;
     NotCounted& operator=(const NotCounted&) = delete;
 };
+
+// What this process, all its threads, has used.
+inline double cpu_seconds() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+}
 
 struct Case {
     std::string name, subject;

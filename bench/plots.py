@@ -47,7 +47,8 @@ class Axis:
 
 
 def document(title, parts, height=HEIGHT):
-    return (f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' viewBox='0 0 {WIDTH} {height}'>\n"
+    return (f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' "
+            f"viewBox='0 0 {WIDTH} {height}'>\n"
             f"<rect width='100%' height='100%' fill='white'/>\n"
             f"<text x='{WIDTH / 2}' y='20' text-anchor='middle' font-weight='bold' {STYLE}>{html.escape(title)}</text>\n"
             + "\n".join(parts) + "\n</svg>\n")
@@ -65,7 +66,7 @@ def lines(title, x_title, y_title, series, x_labels=None, y_log=False):
     y = Axis([p[1] for p in points], HEIGHT - BOTTOM, TOP + 18 * len(series), y_log, from_zero=not y_log)
     parts = []
     for tick in y.ticks():
-        parts.append(f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y.at(tick):.1f}' y2='{y.at(tick):.1f}' stroke='#ddd'/>")
+        parts.append(f"<path d='M{LEFT},{y.at(tick):.1f} H{WIDTH - RIGHT}' stroke='#ddd'/>")
         parts.append(text(LEFT - 6, y.at(tick) + 4, number(tick), "end"))
     for value in sorted({p[0] for p in points}):
         label = x_labels[value] if x_labels else f"{value:,}"
@@ -135,25 +136,28 @@ def draw(rows, folder):
                 groups[name] = group
         return groups
 
-    in_flight = series({
-        f"{name}, {version}": curve("scale", rf"publish QoS 1 and its ack{order}, in flight (\d+), {re.escape(version)}", "instructions")
-        for name, order in (("acknowledged in order", ""), ("in random order", ", in random order"), ("newest first", ", newest first"))
-        for version in ("3.1.1", "5")})
+    def both_versions(patterns, sized=False):
+        """name: pattern of the cases of `scale`, without the version behind them."""
+        return series({f"{name}, {version}": curve("scale", f"{pattern}, {re.escape(version)}", "instructions", sized)
+                       for name, pattern in patterns.items() for version in ("3.1.1", "5")})
+
+    publish, receive = "publish QoS 1 and its ack", "receive QoS 0"
+    in_flight = both_versions({"acknowledged in order": rf"{publish}, in flight (\d+)",
+                               "in random order": rf"{publish}, in random order, in flight (\d+)",
+                               "newest first": rf"{publish}, newest first, in flight (\d+)"})
     if in_flight:
-        save("in_flight", lines("Instructions per QoS 1 message and its acknowledgement", "messages in flight", "instructions", in_flight))
-    sizes = series({
-        f"{name}, {version}": curve("scale", rf"{pattern} (\d+) (K?B), {re.escape(version)}", "instructions", sized=True)
-        for name, pattern in (("publish QoS 1 and its ack, size of tx", "publish QoS 1 and its ack, tx"),
-                              ("receive QoS 0, size of rx", "receive QoS 0, rx"))
-        for version in ("3.1.1", "5")})
+        save("in_flight", lines("Instructions per QoS 1 message and its acknowledgement", "messages in flight",
+                                "instructions", in_flight))
+    sizes = both_versions({f"{publish}, size of tx": rf"{publish}, tx (\d+) (K?B)",
+                           f"{receive}, size of rx": rf"{receive}, rx (\d+) (K?B)"}, sized=True)
     if sizes:
-        labels = {4 ** i: f"{4 ** i} B" if i < 5 else f"{4 ** i // 1024} KB" if i < 10 else "1 MB" for i in range(11)}
-        save("buffers", lines("Instructions per message against the size of a buffer", "buffer", "instructions", sizes, labels))
-    topics = series({
-        f"{name}, {version}": curve("scale", rf"{name}, topic (\d+) (K?B), {re.escape(version)}", "instructions", sized=True)
-        for name in ("publish QoS 1 and its ack", "receive QoS 0") for version in ("3.1.1", "5")})
+        labels = {4 ** i: f"{4 ** i} B" if i < 5 else f"{4 ** i // 1024} KB" for i in range(10)}
+        save("buffers", lines("Instructions per message against the size of a buffer", "buffer", "instructions", sizes,
+                              {**labels, 1048576: "1 MB"}))
+    topics = both_versions({name: rf"{name}, topic (\d+) (K?B)" for name in (publish, receive)}, sized=True)
     if topics:
-        save("topic", lines("Instructions per message against the length of the topic", "bytes of topic", "instructions", topics, y_log=True))
+        save("topic", lines("Instructions per message against the length of the topic", "bytes of topic", "instructions",
+                            topics, y_log=True))
     for name, metric, title in (("clients_memory", "resident memory", "Resident memory per client, with its buffers"),
                                 ("clients_cpu", "cpu", "Processor time per QoS 1 message and its acknowledgement")):
         points = series({"mqtt.hpp": curve("scale", r"(\d+) clients in one process", metric)})
@@ -182,7 +186,7 @@ def draw(rows, folder):
         "from a source, QoS 0, 16 B": "receive QoS 0, 16 B"}, "system_calls")
     if calls:
         save("system_calls", bars("System calls per message", calls))
-    cpu = grouped("throughput", {f"to mosquitto, QoS {qos}, 16 B, in flight 100": f"publish QoS {qos} to mosquitto, 100 in flight, 16 B"
-                                 for qos in (1, 2)}, "cpu")
+    cpu = grouped("throughput", {f"to mosquitto, QoS {qos}, 16 B, in flight 100":
+                                 f"publish QoS {qos} to mosquitto, 100 in flight, 16 B" for qos in (1, 2)}, "cpu")
     if cpu:
         save("cpu", bars("Processor time per message, µs", cpu, log=False))

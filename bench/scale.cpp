@@ -94,7 +94,10 @@ struct Port {
             data[n + 1] = 2;
             mqtt::store_u16(data + n + 2, id);
         }
-        if (first > 100000) unanswered.erase(unanswered.begin(), unanswered.begin() + static_cast<std::ptrdiff_t>(first)), first = 0;
+        if (first > 100000) {
+            unanswered.erase(unanswered.begin(), unanswered.begin() + static_cast<std::ptrdiff_t>(first));
+            first = 0;
+        }
         return n;
     }
 
@@ -233,10 +236,11 @@ void add_cases(Version version) {
     }
     for (const size_t count : {100UL, 1000UL, 10000UL}) {
         load.in_flight = count;
+        const std::string in_flight = ", in flight " + std::to_string(count);
         load.order = Order::random;
-        add("publish QoS 1 and its ack, in random order, in flight " + std::to_string(count), load, &Session::publish_and_wait);
+        add("publish QoS 1 and its ack, in random order" + in_flight, load, &Session::publish_and_wait);
         load.order = Order::newest_first;
-        add("publish QoS 1 and its ack, newest first, in flight " + std::to_string(count), load, &Session::publish_and_wait);
+        add("publish QoS 1 and its ack, newest first" + in_flight, load, &Session::publish_and_wait);
     }
     load.order = Order::oldest_first;
     load.in_flight = load.burst = 20;

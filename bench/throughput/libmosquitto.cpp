@@ -15,10 +15,14 @@ public:
         client_ = mosquitto_new("libmosquitto", true, this);
         mosquitto_int_option(client_, MOSQ_OPT_TCP_NODELAY, 1);
         mosquitto_max_inflight_messages_set(client_, 0);   // no limit; we keep ours
-        mosquitto_connect_callback_set(client_, [](mosquitto*, void* self, int code) { of(self).connected_ = code == 0; });
-        mosquitto_subscribe_callback_set(client_, [](mosquitto*, void* self, int, int, const int*) { of(self).subscribed_ = true; });
-        mosquitto_publish_callback_set(client_, [](mosquitto*, void* self, int) { of(self).done(); });
-        mosquitto_message_callback_set(client_, [](mosquitto*, void* self, const mosquitto_message*) { add(of(self).received_); });
+        const auto connected = [](mosquitto*, void* self, int code) { of(self).connected_ = code == 0; };
+        const auto subscribed = [](mosquitto*, void* self, int, int, const int*) { of(self).subscribed_ = true; };
+        const auto published = [](mosquitto*, void* self, int) { of(self).done(); };
+        const auto arrived = [](mosquitto*, void* self, const mosquitto_message*) { add(of(self).received_); };
+        mosquitto_connect_callback_set(client_, connected);
+        mosquitto_subscribe_callback_set(client_, subscribed);
+        mosquitto_publish_callback_set(client_, published);
+        mosquitto_message_callback_set(client_, arrived);
     }
     ~Libmosquitto() override {
         mosquitto_destroy(client_);

@@ -17,7 +17,6 @@
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -27,23 +26,18 @@
 #include <cstdlib>
 #include <functional>
 
+#include "bench/measure.hpp"
 #include "bench/throughput/wire.hpp"
 #include "tests/support/sockets.hpp"
 
 namespace {
 
 using bench::Socket;
+using bench::cpu_seconds;
 using test::Endpoint;
 using Clock = std::chrono::steady_clock;
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
-
-double cpu_seconds() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
-    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 // A process of its own for the other side. It ends by itself when the connection does, or with us.
 class Child {
@@ -77,8 +71,10 @@ struct Shared {
     std::atomic<double> done_at{0};
 };
 Shared& shared() {
-    static Shared* const memory = new (::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared;
-    return *memory;
+    static void* const memory =
+        ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    static Shared* const here = new (memory) Shared;
+    return *here;
 }
 void nap() { ::usleep(200); }
 
@@ -226,10 +222,12 @@ public:
         while (subject_->received() < count_) subject_->work();
     }
     void both() {
+        const auto may_publish = [&](unsigned long sent) {
+            return sent < count_ && sent - subject_->received() < 4 * settings_.in_flight &&
+                   (settings_.qos == 0 || sent - subject_->acknowledged() < settings_.in_flight);
+        };
         for (unsigned long sent = 0; subject_->received() < count_; subject_->work())
-            while (sent < count_ && sent - subject_->received() < 4 * settings_.in_flight &&
-                   (settings_.qos == 0 || sent - subject_->acknowledged() < settings_.in_flight) && subject_->publish(settings_.qos))
-                ++sent;
+            while (may_publish(sent) && subject_->publish(settings_.qos)) ++sent;
     }
     void round_trips() {
         std::vector<double> times;
@@ -240,7 +238,8 @@ public:
             times.push_back(now() - begin);
         }
         std::sort(times.begin(), times.end());
-        std::printf("median\t%.2f\tus\np99\t%.2f\tus\n", times[times.size() / 2] * 1e6, times[times.size() * 99 / 100] * 1e6);
+        std::printf("median\t%.2f\tus\n", times[times.size() / 2] * 1e6);
+        std::printf("p99\t%.2f\tus\n", times[times.size() * 99 / 100] * 1e6);
     }
     // What the processor has been used for until the other side has all, and how long that took.
     void print(double end = now()) const {

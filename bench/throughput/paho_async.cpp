@@ -63,7 +63,8 @@ public:
 private:
     static PahoAsync& of(void* self) { return *static_cast<PahoAsync*>(self); }
     unsigned long progress() const {
-        return acknowledged() + received() + written_.load(std::memory_order_acquire) + steps_.load(std::memory_order_acquire);
+        return acknowledged() + received() + written_.load(std::memory_order_acquire) +
+               steps_.load(std::memory_order_acquire);
     }
     // Callbacks of what was sent come from one thread, those of what arrives from another.
     void count(std::atomic<unsigned long>& counter) { add(counter), waiting_.tell(); }

@@ -1,4 +1,4 @@
-// paho C's synchronous library, MQTTClient: publishing writes in the calling thread, the rest is done in a thread of its own.
+// paho C's synchronous library, MQTTClient: publishing writes in the calling thread, a thread of its own does the rest.
 #include <MQTTClient.h>
 
 #include <stdexcept>
