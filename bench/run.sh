@@ -10,12 +10,12 @@
 #
 # Instructions are those of user space, counted by callgrind; they and system calls are the same on each run, as far as the
 # other side is. Times depend on the machine, so compare them within one run: subjects take turns, and of several rounds
-# the median is told.
+# the median is told. Fails if a QoS 1 message costs more than 1.3 times as much with 10,000 in flight as with few.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/support/install.sh
 
-case " $* " in *" -h "* | *" --help "*) sed -n '2,14s/^# \{0,1\}//p' bench/run.sh; exit 0 ;; esac
+case " $* " in *" -h "* | *" --help "*) sed -n '2,15s/^# \{0,1\}//p' bench/run.sh; exit 0 ;; esac
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto
 missing= comparisons=
 needs() { missing="$missing $1"; }
