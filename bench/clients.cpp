@@ -1,6 +1,7 @@
 // clients --port N [--clients N] [--messages N]: many clients in one process, in one thread, on one epoll(7), against the
 // server at 127.0.0.1 --port. First all connect, then each publishes at QoS 1, one message in flight, its share of
-// --messages. Prints rows `metric, value, unit`: memory and processor time of this process for each client and message.
+// --messages. Prints rows `metric, value, unit`: memory and processor time of this process for each client and message. Under
+// callgrind it dumps what publishing took, as bench/measure.hpp does.
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -154,7 +155,12 @@ int run(size_t count, uint16_t port, unsigned long messages) {
     const double start = bench::cpu_seconds();
     loop.connect_all();
     const double connected = bench::cpu_seconds();
+    const std::string label = std::to_string(count) + " clients in one process\tmqtt.hpp\t";
+    const std::string before_it = label + "0", after_it = label + std::to_string(each * count);
+    CALLGRIND_ZERO_STATS;
+    CALLGRIND_DUMP_STATS_AT(before_it.c_str());
     loop.publish_all(each);
+    CALLGRIND_DUMP_STATS_AT(after_it.c_str());
     const double published = bench::cpu_seconds();
     const double clients = static_cast<double>(count);
     std::printf("memory of client, port, options and buffers\t%zu\tbytes/client\n", sizeof(Device));

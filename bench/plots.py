@@ -159,13 +159,15 @@ def draw(rows, folder):
         save("topic", lines("Instructions per message against the length of the topic", "bytes of topic", "instructions",
                             topics, y_log=True))
     for name, metric, title in (("clients_memory", "resident memory", "Resident memory per client, with its buffers"),
-                                ("clients_cpu", "cpu", "Processor time per QoS 1 message and its acknowledgement")):
+                                ("clients_cpu", "cpu", "Processor time per QoS 1 message and its acknowledgement"),
+                                ("clients_instructions", "instructions",
+                                 "Instructions per QoS 1 message and its acknowledgement, with the event loop")):
         points = series({"mqtt.hpp": curve("scale", r"(\d+) clients in one process", metric)})
         if metric == "resident memory":   # of one client alone it is mostly the program's
             points = series({key: [p for p in value if p[0] > 1] for key, value in points.items()})
         if points:
             save(name, lines(title, "clients in one process, on one event loop",
-                             "bytes" if metric == "resident memory" else "µs", points))
+                             {"resident memory": "bytes", "cpu": "µs"}.get(metric, metric), points))
     codec = grouped("codec", {f"{case}, 3.1.1": case for case in (
         "encode CONNECT", "encode PUBLISH QoS 1, 16 B, copied", "encode PUBLISH QoS 1, 256 B, copied",
         "encode PUBLISH QoS 1, 4096 B, copied", "encode SUBSCRIBE(3)", "decode PUBLISH QoS 1, 16 B",

@@ -63,11 +63,10 @@ def program(name):
 # ---------------------------------------------------------------------------------------------------- instructions, time
 
 
-def instructions(name, quick):
-    """Rows of a bench that bench/measure.hpp drives: the difference between two dumps of each case."""
+def instructions(bench, command):
+    """Rows of a program that dumps twice for each case (see bench/measure.hpp): the difference."""
     with tempfile.TemporaryDirectory() as folder:
-        run(["valgrind", "--tool=callgrind", "--combine-dumps=yes", f"--callgrind-out-file={folder}/out", program(name),
-             *quick])
+        run(["valgrind", "--tool=callgrind", "--combine-dumps=yes", f"--callgrind-out-file={folder}/out", *command])
         counts, label = {}, None
         with open(f"{folder}/out", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -78,7 +77,7 @@ def instructions(name, quick):
                     counts.setdefault((case, subject), []).append((int(count), int(line.split()[1])))
                     label = None
     for (case, subject), ((few, less), (many, more)) in counts.items():
-        yield name, case, subject, "instructions", (more - less) / (many - few), "instructions"
+        yield bench, case, subject, "instructions", (more - less) / (many - few), "instructions"
 
 
 def times(name, quick):
@@ -206,7 +205,7 @@ def throughput_cases(quick):
 
 def throughput(quick):
     cases = list(throughput_cases(quick))
-    rounds = 3 if quick else 7
+    rounds = 3 if quick else 5
     got = {}
 
     def one(subject, arguments, count, port, prefix=()):
@@ -270,16 +269,21 @@ def traced_calls(folder, call):
 def clients(quick):
     got = {}
     rounds = 1 if quick else 3
+    counts = (1, 100, 1000) if quick else (1, 100, 1000, 10000)
+
+    def command(server, count, messages):
+        return [program("clients"), "--port", str(server.port), "--clients", str(count), "--messages", str(messages)]
+
     for turn in range(rounds):
-        for count in (1, 100, 1000) if quick else (1, 100, 1000, 10000):
+        for count in counts:
             progress(f"clients, round {turn + 1} of {rounds}: {count}")
-            messages = max(10000 if quick else 50000, 5 * count)
             with embedded_broker() as server:   # a new one, so that all find it the same
-                result = subprocess.run([program("clients"), "--port", str(server.port), "--clients", str(count),
-                                         "--messages", str(messages)], capture_output=True, text=True, check=False)
+                messages = max(10000 if quick else 50000, 5 * count)
+                result = subprocess.run(command(server, count, messages), capture_output=True, text=True, check=False)
             if result.returncode == 3:   # more files than may be open here
                 print(result.stderr, end="", file=sys.stderr)
-                continue
+                counts = tuple(less for less in counts if less < count)
+                break
             if result.returncode != 0:
                 sys.exit(f"clients {count}: {result.stderr}")
             for line in result.stdout.splitlines():
@@ -287,6 +291,10 @@ def clients(quick):
                 got.setdefault((f"{count} clients in one process", metric, unit), []).append(float(value))
     for (case, metric, unit), values in got.items():
         yield "scale", case, "mqtt.hpp", metric, statistics.median(values), unit
+    for count in counts:
+        progress(f"clients, instructions: {count}")
+        with embedded_broker() as server:
+            yield from instructions("scale", command(server, count, 20 * count))
 
 
 # --------------------------------------------------------------------------------------------------------------- README
@@ -396,9 +404,10 @@ def main():
 
     quick = ["--quick"] if arguments.quick else []
     driven = [name for name in ("codec", "scale") if name in wanted]
-    progress(f"instructions: {', '.join(driven)}")   # of all benches only these do not mind company
+    if driven:
+        progress(f"instructions: {', '.join(driven)}")   # of all benches only these do not mind company
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for result in pool.map(lambda name: list(instructions(name, quick)), driven):
+        for result in pool.map(lambda name: list(instructions(name, [program(name), *quick])), driven):
             tell(result)
     if "scale" in wanted:
         tell(list(flatness(rows)))

@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,10 +29,6 @@ public:
     }
     int fd() const { return fd_; }
 
-    void no_delay() const {
-        const int on = 1;
-        ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
     bool send(const uint8_t* data, size_t size) const {
         while (size != 0) {
             const ssize_t n = ::send(fd_, data, size, MSG_NOSIGNAL);
@@ -75,7 +70,6 @@ inline Socket connected_to(uint16_t port) {
     const void* const raw = &address;
     if (::connect(socket.fd(), static_cast<const sockaddr*>(raw), sizeof address) != 0)
         throw std::runtime_error("cannot connect");
-    socket.no_delay();
     return socket;
 }
 
