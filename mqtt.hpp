@@ -932,10 +932,9 @@ public:
     static constexpr bool reading = false;
     static constexpr size_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
 
-    Writer(Buffer out, Version version) : out_(out), v5_(version == Version::v5) {
-        if (out.size < header_room) return;
-        at_ = out.data + header_room;
-        left_ = out.size - header_room;
+    Writer(const Buffer& out, Version version)
+        : out_(out), left_(out.size > header_room ? out.size - header_room : 0), v5_(version == Version::v5) {
+        begin_ = at_ = left_ != 0 ? out.data + header_room : out.data;
     }
 
     void set(Version version) {
@@ -1002,24 +1001,26 @@ public:
     };
     // Puts the fixed header before the body and, unless it is sent from elsewhere, the rest behind it.
     Finished finish(uint8_t first_byte, bool with_rest) {
-        check(size_ <= max_remaining_length && rest_.size() <= max_remaining_length - size_, Error::packet_too_large);
+        const size_t body_size = static_cast<size_t>(at_ - begin_) + missing_;
+        check(body_size <= max_remaining_length && rest_.size() <= max_remaining_length - body_size,
+              Error::packet_too_large);
         if (error_ != Error::ok) return {error_, 0};
-        const uint32_t size = static_cast<uint32_t>(size_), remaining = size + static_cast<uint32_t>(rest_.size());
+        const uint32_t size = static_cast<uint32_t>(body_size), remaining = size + static_cast<uint32_t>(rest_.size());
         const uint32_t header = 1 + static_cast<uint32_t>(variable_size(remaining));
         const uint32_t stored = header + (with_rest ? remaining : size);
         if (stored > out_.size) return {Error::no_space, stored};
-        if (header != header_room) copy(out_.data + header, out_.data + header_room, size);
+        if (header != header_room) copy(out_.data + header, out_.data + header_room, body_size);
         out_.data[0] = first_byte;
         uint8_t* const body = store_variable(out_.data + 1, remaining);
-        if (with_rest) copy(body + size, rest_.data(), rest_.size());
+        if (with_rest) copy(body + body_size, rest_.data(), rest_.size());
         return {Error::ok, stored};
     }
 
 private:
     uint8_t* take(size_t size) {
         uint8_t* const p = at_;
-        size_ += size;
         if (size > left_) {
+            missing_ += size;
             left_ = 0;
             return nullptr;
         }
@@ -1036,9 +1037,9 @@ private:
     }
 
     Buffer out_;
-    uint8_t* at_ = nullptr;
-    size_t left_ = 0;   // bytes of room at `at_`
-    size_t size_ = 0;   // of the body, without its rest
+    uint8_t *begin_, *at_;   // of the body, and where it goes on
+    size_t left_;            // bytes of room there
+    size_t missing_ = 0;     // bytes that found none
     Bytes rest_;
     Error error_ = Error::ok;
     bool v5_;
@@ -2132,11 +2133,10 @@ private:
 
     uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
     Offset entry(Offset k) const {
-        if constexpr (entry_size == 4) return load_u32(entry_address(k));
-        else return load_u16(entry_address(k));
+        return static_cast<Offset>(entry_size == 4 ? load_u32(entry_address(k)) : load_u16(entry_address(k)));
     }
     void set_entry(Offset k, Offset place) {
-        if constexpr (entry_size == 4) store_u32(entry_address(k), place);
+        if (entry_size == 4) store_u32(entry_address(k), place);
         else store_u16(entry_address(k), static_cast<uint16_t>(place));
     }
 
@@ -3755,6 +3755,7 @@ private:
     bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
     uint16_t dropped_ = 0;                 // the packet id that drop_error_ is about
+    uint16_t to_skip_ = 0;                 // bytes of a topic that does not fit, to be passed over
 
     const ConnectOptions* options_ = nullptr;
     Buffer rx_;
@@ -3762,7 +3763,6 @@ private:
     // A message that is larger than rx:
     size_t head_ = 0;                      // bytes of it that stay in front of rx; 0: there is none
     uint32_t total_ = 0, in_left_ = 0;     // bytes of its payload, and those to come
-    uint16_t to_skip_ = 0;                 // bytes of its topic to be passed over
 
     uint32_t now_ = 0;
     uint32_t since_ = 0;                   // when this state began
