@@ -364,7 +364,7 @@ public:
     bool resume = true;
 
     // The random generator: fills `size` bytes and returns 0, or an error that is not 0. Null: CTR_DRBG, seeded from
-    // mbedTLS's sources of entropy. Keys are only as good as this.
+    // mbedTLS's sources of entropy. Keys are only as good as this. (For TLS 1.3, 3.6 asks PSA's generator instead.)
     int (*rng)(void* context, unsigned char* out, size_t size) = nullptr;
     void* rng_context = nullptr;
 
@@ -397,9 +397,9 @@ public:
         clear_certificate();
         if (!added(parse(own_, certificate))) return clear_certificate(), false;
         const int code = with_terminator(key, [&](std::string_view text) {
-            return detail::parse_key(key_, text, password, random_function(), random_context());
+            return detail::parse_key(key_, text, password, random, this);
         });
-        if (code == 0 && detail::check_pair(own_, key_, random_function(), random_context()) == 0) return true;
+        if (code == 0 && detail::check_pair(own_, key_, random, this) == 0) return true;
         clear_certificate();
         if (code == MBEDTLS_ERR_PK_ALLOC_FAILED) return fail(Error::no_memory, code), false;
         return fail(code != 0 ? Error::invalid_key : Error::wrong_key, code), false;
@@ -503,7 +503,7 @@ protected:
         if (!choose_host(host, port)) return fail(Error::invalid_host), false;
         if (!has_random()) return false;
         io_ = io;
-        blocked_ = dry_ = told_ = broken_ = resumed_ = full_ = false;
+        blocked_ = dry_ = told_ = broken_ = resumed_ = full_ = random_failed_ = false;
         alert_ = 0;
         verify_flags_ = 0;
         const int code = configure();
@@ -689,8 +689,13 @@ private:
         random_ = nullptr;
         return fail(Error::no_entropy, code), false;
     }
-    detail::Random* random_function() const { return rng != nullptr ? rng : mbedtls_ctr_drbg_random; }
-    void* random_context() const { return rng != nullptr ? rng_context : &random_->generator; }
+    static int random(void* self, unsigned char* out, size_t size) {
+        Layer& layer = *static_cast<Layer*>(self);
+        const int code = layer.rng != nullptr ? layer.rng(layer.rng_context, out, size)
+                                              : mbedtls_ctr_drbg_random(&layer.random_->generator, out, size);
+        layer.random_failed_ = layer.random_failed_ || code != 0;
+        return code;
+    }
 
     // ---- the beginning
 
@@ -718,7 +723,7 @@ private:
         int code = mbedtls_ssl_config_defaults(&config_, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
         if (code == 0) code = detail::prepare(config_);
         if (code != 0) return code;
-        mbedtls_ssl_conf_rng(&config_, random_function(), random_context());
+        mbedtls_ssl_conf_rng(&config_, random, this);
         mbedtls_ssl_conf_authmode(&config_, accept_any_certificate ? MBEDTLS_SSL_VERIFY_OPTIONAL : MBEDTLS_SSL_VERIFY_REQUIRED);
         mbedtls_ssl_conf_verify(&config_, verify, this);
         if (ca_.raw.p != nullptr) mbedtls_ssl_conf_ca_chain(&config_, &ca_, crl_.raw.p != nullptr ? &crl_ : nullptr);
@@ -823,6 +828,7 @@ private:
 
     // mbedTLS ends it.
     void fail_by(int code) {
+        if (random_failed_) return fail(Error::no_entropy, code);
         if (code == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) {
             alert_ = ssl_.MBEDTLS_PRIVATE(in_msg)[1];
             return fail(alert_ == MBEDTLS_SSL_ALERT_MSG_PROTOCOL_VERSION ? Error::protocol_version : Error::alert, code);
@@ -867,6 +873,7 @@ private:
     bool offered_ = false;                   // session_ stands in this connection's ClientHello
     bool full_ = false;                      // the server has sent certificates, or would have
     bool resumed_ = false;
+    bool random_failed_ = false;
     bool has_session_ = false;
     uint8_t address_size_ = 0;
     uint8_t address_[16] = {};               // of the host, if it is one
