@@ -161,6 +161,7 @@ struct Wire {
         if (is_open) return 1;
         ++opens;
         is_open = true;
+        cut = false;
         to_client.clear();
         from_client.clear();
         return 1;

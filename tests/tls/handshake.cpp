@@ -11,6 +11,9 @@ using test::ServerSettings;
 
 namespace {
 
+// 3.6 has TLS 1.3. As a server it sends the alerts that end a handshake with keys that the client does not have any more.
+constexpr bool tls_1_3 = mqtt::mbedtls::detail::is_version_3;
+
 // Connects in vain. Closed, and the same again when asked again.
 void refuses(Client& client, Server& server, Error error, std::string_view host = "localhost") {
     CHECK(test::open(client, server, host) == -1);
@@ -150,7 +153,7 @@ TEST_CASE("an unknown CA, a self-signed certificate") {
         CHECK(pair.client.tls_code() == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED);
         CHECK(pair.text() == "TLS: no CA that is trusted stands behind the server's certificate");
         pair.server().step();
-        CHECK(pair.server().code == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE);   // the server was told
+        CHECK(pair.server().code == (tls_1_3 ? MBEDTLS_ERR_SSL_INVALID_MAC : MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE));   // it was told
     }
 }
 
@@ -242,15 +245,15 @@ TEST_CASE("client certificates: asked for and there, missing, of another CA") {
     int end = 0;
     if (missing.client.tls_error() == Error::none) test::read_all(missing.client, 100, &end);   // TLS 1.3 tells after the handshake
     CHECK(missing.server().code == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE);
-    // mbedTLS 2.28 as a server just closes.
-    CHECK(missing.client.tls_error() == (mqtt::mbedtls::detail::is_version_3 ? Error::alert : Error::no_answer));
+    CHECK(missing.client.tls_error() == (tls_1_3 ? Error::broken : Error::no_answer));   // this server just closes
 
     Pair foreign;
     foreign.settings.client_ca = "ca";
     REQUIRE(foreign.client.set_certificate(certificates().certificate("foreign_client"), certificates().key("foreign_client")));
     test::open(foreign.client, foreign.server());
     if (foreign.client.tls_error() == Error::none) test::read_all(foreign.client, 100, &end);
-    CHECK(foreign.client.tls_error() == Error::alert);
+    CHECK(foreign.client.tls_error() == (tls_1_3 ? Error::broken : Error::alert));
+    if (tls_1_3) return;
     CHECK(foreign.client.alert() == MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA);
     CHECK(foreign.text() == "TLS: the server refuses: unknown CA (alert 48)");
 }
@@ -405,9 +408,10 @@ TEST_CASE("shorter records on request") {
         const std::string text = test::pattern(10000);
         pair.server().send(text);
         CHECK(test::read_all(pair.client, 20000) == text);
-        CHECK(test::write(pair.client, text) == size);
+        const int written = test::write(pair.client, text);
+        CHECK(written == size - tls_1_3);   // there a byte tells of what kind a record is
         pair.server().step();
-        CHECK(pair.server().received == text.substr(0, static_cast<size_t>(size)));
+        CHECK((pair.server().received == text.substr(0, static_cast<size_t>(written))));
     }
     Pair wrong;
     wrong.client.max_fragment_length = 1000;
