@@ -36,12 +36,14 @@
 // The end. close() sends close-notify. If the server's came, read() tells Error::closed; without it, Error::truncated: the
 // end may then be anybody's doing. (MQTT loses nothing by it: packets have a length.)
 //
-// Memory. An object has 3.3 kB (2.28.3, 64 bits) besides the wrapped port. All else is mbedTLS's and comes from
-// mbedtls_calloc(): random generator 1.6 kB; a CA 1.1 kB; a session 1.3 kB and more; and from open() to close() two
-// buffers for records of MBEDTLS_SSL_IN_CONTENT_LEN and MBEDTLS_SSL_OUT_CONTENT_LEN (16 kB each if not configured) and 3 kB;
-// during the handshake another 10 to 20 kB. Where that comes from is your choice, before the first call of anything here:
-// mbedtls_platform_set_calloc_free(), or mbedtls_memory_buffer_alloc_init() for one static array (mbedTLS must have been built
-// with MBEDTLS_PLATFORM_MEMORY, and MBEDTLS_MEMORY_BUFFER_ALLOC_C; Debian's is not). Nothing here calls malloc or new.
+// Memory. An object has 3.6 kB (2.28.3, 64 bits) besides the wrapped port. All else is mbedTLS's and comes from
+// mbedtls_calloc(): 0.8 kB for a CA (elliptic curves; RSA: 1.5), 1.8 kB for a session, sizeof(mbedtls_entropy_context) and 0.4 kB
+// for the random generator (1.5 kB in all; Debian's build with HAVEGE: 38); from open() to close() two buffers for records of
+// MBEDTLS_SSL_IN_CONTENT_LEN and MBEDTLS_SSL_OUT_CONTENT_LEN (16 kB each if not configured) and 3 kB. The most that a handshake
+// needs is 46 kB with the certificates of the tests, P-256 and buffers of 16 kB (tests/tls/resumption.cpp measures it). Where
+// that comes from is your choice, to be made before anything here is called: mbedtls_platform_set_calloc_free(), or
+// mbedtls_memory_buffer_alloc_init() for one static array, if mbedTLS is built with MBEDTLS_PLATFORM_MEMORY and
+// MBEDTLS_MEMORY_BUFFER_ALLOC_C (Debian's is not). Nothing here calls malloc or new.
 //
 // AWS IoT Core. On port 8883 a client certificate is all; where only port 443 is open, ALPN tells MQTT from HTTPS:
 //
@@ -520,7 +522,7 @@ protected:
 
     // One step. > 0: the connection is open; 0: not yet; < 0: failed.
     int handshake() {
-        begin_call();
+        begin_reading();
         const int code = mbedtls_ssl_handshake_step(&ssl_);
         full_ = full_ || ssl_.MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_SERVER_CERTIFICATE;
         switch (code) {
@@ -542,7 +544,7 @@ protected:
 
     int decrypt(uint8_t* data, size_t size) {
         if (blocked_ && !broken_) (void)flush();
-        begin_call();
+        begin_reading();
         int code = mbedtls_ssl_read(&ssl_, data, size);
         while (detail::is_version_3 && code == detail::new_ticket) {
             remember();
@@ -573,7 +575,7 @@ protected:
         // From here on mbedTLS has nothing to send. Once it has made a record, WANT_WRITE only tells that it is not gone yet.
         const int most = mbedtls_ssl_get_max_out_record_payload(&ssl_);
         size = detail::smaller(size, most > 0 ? size_t(most) : 1);
-        begin_call();
+        budget_ = max_input;                               // TLS 1.3 may look for a ticket
         int code = mbedtls_ssl_write(&ssl_, data, size);
         while (detail::is_version_3 && code == detail::new_ticket) {
             remember();
@@ -789,7 +791,7 @@ private:
 
     // ---- between mbedTLS and the wrapped port
 
-    void begin_call() {
+    void begin_reading() {
         budget_ = max_input;
         dry_ = told_ = false;
     }

@@ -153,6 +153,7 @@ struct Wire {
     bool refuse = false;                                    // open() fails
     bool is_open = false;
     int opens = 0, closes = 0, reads = 0, writes = 0, writes_after_failure = 0;
+    bool took_all = true;                                   // the last write() did
     bool waited_for_room = false, slept = false;            // by the last wait()
     uint32_t clock = 0;
 
@@ -184,6 +185,7 @@ struct Wire {
         const size_t n = std::min({size, write_limit, room});
         from_client.append(reinterpret_cast<const char*>(data), n);
         if (room != SIZE_MAX) room -= n;
+        took_all = n == size;
         return static_cast<int>(n);
     }
     void close() {
@@ -366,10 +368,12 @@ private:
         }
         unsigned char data[20000];
         int n = 0;
-        while ((n = mbedtls_ssl_read(&ssl, data, sizeof data)) > 0) {
-            received.append(reinterpret_cast<const char*>(data), static_cast<size_t>(n));
-            records.push_back(static_cast<size_t>(n));
-        }
+        do {   // after a warning it says "more is needed"
+            while ((n = mbedtls_ssl_read(&ssl, data, sizeof data)) > 0) {
+                received.append(reinterpret_cast<const char*>(data), static_cast<size_t>(n));
+                records.push_back(static_cast<size_t>(n));
+            }
+        } while (n == MBEDTLS_ERR_SSL_WANT_READ && !wire_.from_client.empty());
         if (n != MBEDTLS_ERR_SSL_WANT_READ) code = n == 0 ? MBEDTLS_ERR_SSL_CONN_EOF : n;
     }
     static int send_bytes(void* self, const unsigned char* data, size_t size) {
