@@ -184,7 +184,7 @@ constexpr int bad_certificate = MBEDTLS_ERR_SSL_BAD_HS_CERTIFICATE;
 constexpr int new_ticket = MBEDTLS_ERR_SSL_WANT_READ;      // never told: part of the handshake
 #endif
 
-// What receive() and send() tell mbedTLS when the wrapped port has lost the connection: not one of its own codes.
+// What from_network() and to_network() tell mbedTLS when the wrapped port has lost the connection: not one of its own codes.
 constexpr int lost = -0x7FFF;
 
 // -------------------------------------------------------------------------------------------------------- addresses
@@ -399,9 +399,9 @@ public:
         clear_certificate();
         if (!added(parse(own_, certificate))) return clear_certificate(), false;
         const int code = with_terminator(key, [&](std::string_view text) {
-            return detail::parse_key(key_, text, password, random, this);
+            return detail::parse_key(key_, text, password, fill_random, this);
         });
-        if (code == 0 && detail::check_pair(own_, key_, random, this) == 0) return true;
+        if (code == 0 && detail::check_pair(own_, key_, fill_random, this) == 0) return true;
         clear_certificate();
         if (code == MBEDTLS_ERR_PK_ALLOC_FAILED) return fail(Error::no_memory, code), false;
         return fail(code != 0 ? Error::invalid_key : Error::wrong_key, code), false;
@@ -529,12 +529,15 @@ protected:
         case 0: break;
         case MBEDTLS_ERR_SSL_WANT_READ:
         case MBEDTLS_ERR_SSL_WANT_WRITE:
-        case MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS: return 0;
+        case MBEDTLS_ERR_SSL_CRYPTO_IN_PROGRESS: return broken_ && dry_ ? -1 : 0;
         case detail::lost:
-        case MBEDTLS_ERR_SSL_CONN_EOF: fail(broken_ ? Error::network : Error::no_answer, code); return -1;
+        case MBEDTLS_ERR_SSL_CONN_EOF:
+            if (!broken_) fail(Error::no_answer, code);
+            return -1;
         default: fail_by(code); return -1;
         }
         if (!detail::handshake_over(ssl_)) return 0;
+        if (broken_) return -1;
         verify_flags_ = mbedtls_ssl_get_verify_result(&ssl_);
         resumed_ = offered_ && !full_;
         remember();
@@ -543,7 +546,7 @@ protected:
     }
 
     int decrypt(uint8_t* data, size_t size) {
-        if (blocked_ && !broken_) (void)flush();
+        if (blocked_ && !broken_) (void)send_rest();
         begin_reading();
         int code = mbedtls_ssl_read(&ssl_, data, size);
         while (detail::is_version_3 && code == detail::new_ticket) {
@@ -569,7 +572,7 @@ protected:
     }
 
     int encrypt(const uint8_t* data, size_t size) {
-        if (blocked_ && !broken_) (void)flush();
+        if (blocked_ && !broken_) (void)send_rest();
         if (broken_) return -1;
         if (blocked_) return 0;
         // From here on mbedTLS has nothing to send. Once it has made a record, WANT_WRITE only tells that it is not gone yet.
@@ -592,7 +595,7 @@ protected:
     void say_goodbye() {
         const bool in_order = state_ == State::open || (state_ == State::failed && error_ == Error::closed);
         if (!in_order || broken_) return;
-        if (blocked_) (void)flush();
+        if (blocked_) (void)send_rest();
         if (!blocked_) (void)mbedtls_ssl_close_notify(&ssl_);
     }
     // Keeps errors, certificates and the session.
@@ -691,7 +694,7 @@ private:
         random_ = nullptr;
         return fail(Error::no_entropy, code), false;
     }
-    static int random(void* self, unsigned char* out, size_t size) {
+    static int fill_random(void* self, unsigned char* out, size_t size) {
         Layer& layer = *static_cast<Layer*>(self);
         const int code = layer.rng != nullptr ? layer.rng(layer.rng_context, out, size)
                                               : mbedtls_ctr_drbg_random(&layer.random_->generator, out, size);
@@ -725,7 +728,7 @@ private:
         int code = mbedtls_ssl_config_defaults(&config_, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
         if (code == 0) code = detail::prepare(config_);
         if (code != 0) return code;
-        mbedtls_ssl_conf_rng(&config_, random, this);
+        mbedtls_ssl_conf_rng(&config_, fill_random, this);
         mbedtls_ssl_conf_authmode(&config_, accept_any_certificate ? MBEDTLS_SSL_VERIFY_OPTIONAL : MBEDTLS_SSL_VERIFY_REQUIRED);
         mbedtls_ssl_conf_verify(&config_, verify, this);
         if (ca_.raw.p != nullptr) mbedtls_ssl_conf_ca_chain(&config_, &ca_, crl_.raw.p != nullptr ? &crl_ : nullptr);
@@ -736,7 +739,7 @@ private:
         if (code == 0) code = mbedtls_ssl_setup(&ssl_, &config_);
         // For an address, null: it is not for SNI, and mbedTLS 2.28 takes it for a name; verify() looks at it.
         if (code == 0) code = mbedtls_ssl_set_hostname(&ssl_, address_size_ == 0 ? host_ : nullptr);
-        mbedtls_ssl_set_bio(&ssl_, this, send, receive, nullptr);
+        mbedtls_ssl_set_bio(&ssl_, this, to_network, from_network, nullptr);
         offered_ = code == 0 && has_session_ && mbedtls_ssl_set_session(&ssl_, &session_) == 0;
         if (!offered_) forget_session();
         return code;
@@ -795,7 +798,7 @@ private:
         budget_ = max_input;
         dry_ = told_ = false;
     }
-    static int receive(void* self, unsigned char* data, size_t size) {
+    static int from_network(void* self, unsigned char* data, size_t size) {
         Layer& layer = *static_cast<Layer*>(self);
         if (layer.budget_ == 0) return MBEDTLS_ERR_SSL_WANT_READ;
         const int n = layer.io_.read(layer, data, detail::smaller(size, layer.budget_));
@@ -805,21 +808,22 @@ private:
         return n > 0 ? n : MBEDTLS_ERR_SSL_WANT_READ;
     }
     // mbedTLS has nothing left to send if, and only if, the last call of this took all.
-    static int send(void* self, const unsigned char* data, size_t size) {
+    static int to_network(void* self, const unsigned char* data, size_t size) {
         Layer& layer = *static_cast<Layer*>(self);
-        // Once it has failed there is no other attempt: a later error would hide why. What has come can still be read.
+        // Once it has failed there is no other attempt: a later error would hide why.
         const int n = layer.broken_ ? -1 : layer.io_.write(layer, data, size);
+        if (n < 0 && !layer.broken_) layer.fail(Error::network);
+        layer.broken_ = layer.broken_ || n < 0;
+        // In the handshake, go on as if nothing had happened, to the next time that the server has the word: it may have said
+        // why it closed the connection.
+        if (n < 0 && layer.state_ == State::handshaking) return int(size);
         layer.blocked_ = n < 0 || size_t(n) != size;
-        if (n < 0) {
-            if (!layer.broken_) layer.fail(Error::network);
-            layer.broken_ = true;
-            return detail::lost;
-        }
+        if (n < 0) return detail::lost;
         return n > 0 ? n : MBEDTLS_ERR_SSL_WANT_WRITE;
     }
     // Sends the rest of a record, which must be there: else this would be an alert. (mbedtls_ssl_write() would do it too; but
     // what it returns does not tell whether it has made a record of its argument besides.)
-    bool flush() { return mbedtls_ssl_send_alert_message(&ssl_, MBEDTLS_SSL_ALERT_LEVEL_WARNING, MBEDTLS_SSL_ALERT_MSG_USER_CANCELED) == 0; }
+    bool send_rest() { return mbedtls_ssl_send_alert_message(&ssl_, MBEDTLS_SSL_ALERT_LEVEL_WARNING, MBEDTLS_SSL_ALERT_MSG_USER_CANCELED) == 0; }
 
     void remember() {
         if (!resume) return;

@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,53 +20,11 @@ using test::Mosquitto;
 
 namespace {
 
-// mosquitto with a plain listener, `plain`, and one for WebSocket, `port`. (2.0.11 with the latter alone says "Unable to
-// start any listening sockets" and ends.)
-class Broker {
-public:
-    explicit Broker(const std::string& extra = "") {
-        for (int attempt = 0; attempt < 20; ++attempt) {   // somebody else may take the port first
-            port = test::free_port();
-            mosquitto_ = std::make_unique<Mosquitto>(extra + "listener " + std::to_string(port) + " 127.0.0.1\nprotocol websockets\n");
-            if (listens()) return;
-        }
-        throw std::runtime_error("mosquitto does not listen: " + mosquitto_->log());
-    }
-    bool start() { return mosquitto_->start() && listens(); }
-    test::Process& process() { return mosquitto_->process; }
-    uint16_t plain() const { return mosquitto_->port; }
-
-    uint16_t port = 0;
-
-private:
-    bool listens() {
-        return eventually([&] { return process().ended() || test::accepts(port); }) && process().running();
-    }
-    std::unique_ptr<Mosquitto> mosquitto_;
+struct Broker : test::TwoListeners {
+    explicit Broker(const std::string& extra = "") : TwoListeners(extra, "protocol websockets\n") {}
 };
 
 template <size_t scratch_size = 512> using Device = test::Device<mqtt::WebSocket<mqtt::posix::Tcp, scratch_size>>;
-
-// Traffic on the plain listener. mosquitto 2.0.11 sends at most 4096 bytes over WebSocket per round of its loop, and a
-// round without other events lasts 100 ms: 40 kB/s.
-class Waker {
-public:
-    explicit Waker(uint16_t broker) : client_(port_, {rx_, tx_}) {
-        options_.host = "127.0.0.1";
-        options_.port = broker;
-        options_.client_id = "waker";
-        REQUIRE(client_.connect(options_).ok());
-    }
-    void wake() {
-        if (client_.poll().kind == Event::none) (void)client_.publish("wake", "");
-    }
-
-private:
-    uint8_t rx_[256], tx_[1024];
-    mqtt::posix::Tcp port_;
-    mqtt::ConnectOptions options_;
-    mqtt::Client<mqtt::posix::Tcp> client_;
-};
 
 // A server that sends `answer` to the first who connects, and then closes.
 class OneAnswer {
@@ -173,7 +130,7 @@ TEST_CASE("mosquitto over WebSocket: many messages at once, in order") {
 TEST_CASE_TEMPLATE("mosquitto over WebSocket: a message of 1 MB both ways, with small buffers [MQTT-6.0.0-2]", Made, Device<160>,
                    Device<512>, Device<16384>) {
     Broker broker;
-    Waker waker(broker.plain());
+    test::Waker waker(broker.plain());
     Made device(broker.port, "device", 512, 512);
     device.connect();
     device.subscribe("large");

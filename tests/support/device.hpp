@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "mqtt.hpp"
+#include "platform/posix.hpp"
 #include "tests/support/process.hpp"
 
 namespace test {
@@ -210,6 +211,27 @@ template <class Port> struct Device {
     std::map<int, int> counts;
     std::map<int, mqtt::Event> last;                // by kind; their views are void, so ...
     std::map<int, std::string> codes, blocks;       // ... reason codes and properties
+};
+
+// Traffic on the plain listener. mosquitto 2.0.11 sends at most 4096 bytes over WebSocket per round of its loop, and a
+// round without other events lasts 100 ms: 40 kB/s.
+class Waker {
+public:
+    explicit Waker(uint16_t broker) : client_(port_, {rx_, tx_}) {
+        options_.host = "127.0.0.1";
+        options_.port = broker;
+        options_.client_id = "waker";
+        REQUIRE(client_.connect(options_).ok());
+    }
+    void wake() {
+        if (client_.poll().kind == mqtt::Event::none) (void)client_.publish("wake", "");
+    }
+
+private:
+    uint8_t rx_[256], tx_[1024];
+    mqtt::posix::Tcp port_;
+    mqtt::ConnectOptions options_;
+    mqtt::Client<mqtt::posix::Tcp> client_;
 };
 
 }  // namespace test

@@ -512,3 +512,74 @@ TEST_CASE("each open() is one step, and takes no more than a record from the net
     (void)client.open("localhost", 8883);
     CHECK(before - client.to_client.size() <= 20000);
 }
+
+TEST_CASE("a server that refuses and closes while we are still writing: its alert is heard") {
+    // The refusal of the client's certificate comes when three more messages are to be written.
+    Pair pair;
+    pair.settings.client_ca = "ca";
+    REQUIRE(pair.client.set_certificate(certificates().certificate("foreign_client"), certificates().key("foreign_client")));
+    Client& client = pair.client;
+    int result = 0;
+    for (int i = 0; i != 30 && result == 0; ++i) {
+        result = client.open("localhost", 8883);
+        if (!client.pending()) pair.server().step();
+        if (client.writes == 2) {   // after ClientHello: our certificate
+            pair.server().step();
+            client.unwritable = true;
+        }
+    }
+    CHECK(result == -1);
+    CHECK(client.tls_error() == (tls_1_3 ? Error::broken : Error::alert));
+    CHECK(client.writes_after_failure == 0);
+    CHECK_FALSE(client.is_open);
+}
+
+TEST_CASE("a handshake of which some message cannot be written is none, whoever has the last word") {
+    for (const bool resumed : {false, true}) {   // then it is the client
+        CAPTURE(resumed);
+        ServerSettings settings;
+        settings.tickets = resumed;
+        Client client;
+        // Lets so many writes pass; how many there were.
+        const auto connect = [&](int passing) {
+            Server server(settings, client);
+            client.unwritable = false;
+            client.writes = 0;
+            int result = 0;
+            for (int i = 0; i != 40 && result == 0; ++i) {
+                result = client.open("localhost", 8883);
+                client.unwritable = client.writes >= passing;
+                server.step();
+            }
+            CHECK(result == (client.writes == passing ? 1 : -1));
+            if (result == 1 && resumed) test::read_all(client);   // of TLS 1.3: tickets
+            const int writes = client.writes;
+            client.unwritable = false;
+            client.close();
+            return writes;
+        };
+        const auto whole = [&] {
+            Server server(settings, client);
+            REQUIRE(test::open(client, server) == 1);
+            if (resumed) test::read_all(client);
+            client.close();
+            client.writes = 0;
+            Server again(settings, client);
+            REQUIRE(test::open(client, again) == 1);
+            CHECK(client.resumed() == resumed);
+            const int writes = client.writes;
+            if (resumed) test::read_all(client);
+            client.close();
+            return writes;
+        };
+        const int writes = whole();
+        for (int passing = 1; passing != writes; ++passing) {
+            CAPTURE(passing);
+            CHECK(connect(passing) == passing + 1);
+            CHECK(client.tls_error() == Error::network);
+            CHECK(std::string(client.error_text()) == "the wire is cut");
+            CHECK(client.writes_after_failure == 0);
+            whole();
+        }
+    }
+}
