@@ -119,6 +119,37 @@ enum class Error : uint8_t {
     truncated               // the connection ended without close-notify
 };
 
+// For logs. error_text() says more.
+inline const char* to_string(Error error) {
+    switch (error) {
+    case Error::none: return "no error";
+    case Error::network: return "TLS: the connection was lost";
+    case Error::no_trust: return "TLS: neither a CA nor a pre-shared key is set: there is nothing to know the server by";
+    case Error::invalid_host: return "TLS: the host is neither a name nor an address";
+    case Error::invalid_setting: return "TLS: a setting is invalid, or not in this build of mbedTLS";
+    case Error::invalid_certificate: return "TLS: not a certificate (or CRL) in PEM or DER";
+    case Error::invalid_key: return "TLS: not a private key in PEM or DER, or the password is wrong";
+    case Error::wrong_key: return "TLS: the private key does not belong to the certificate";
+    case Error::in_use: return "TLS: this cannot be changed while there is a connection";
+    case Error::no_memory: return "TLS: not enough memory";
+    case Error::no_entropy: return "TLS: there is no source of randomness";
+    case Error::unknown_ca: return "TLS: no CA that is trusted stands behind the server's certificate";
+    case Error::revoked: return "TLS: the server's certificate was revoked";
+    case Error::expired: return "TLS: the server's certificate has expired";
+    case Error::not_yet_valid: return "TLS: the server's certificate is not valid yet (is the clock right?)";
+    case Error::wrong_host: return "TLS: the server's certificate is for another host";
+    case Error::unusable_crl: return "TLS: the list of revoked certificates is out of date, or not the CA's";
+    case Error::unacceptable: return "TLS: the server's certificate has a key, signature or purpose that is not acceptable";
+    case Error::protocol_version: return "TLS: the server does not speak TLS 1.2 or later";
+    case Error::no_answer: return "TLS: the connection ended in the handshake: does the server speak TLS?";
+    case Error::alert: return "TLS: the server refuses";
+    case Error::broken: return "TLS: what came is not valid";
+    case Error::closed: return "TLS: the server closed the connection";
+    case Error::truncated: return "TLS: the connection ended without close-notify";
+    }
+    return "?";
+}
+
 namespace detail {
 
 constexpr bool is_version_3 = MBEDTLS_VERSION_MAJOR >= 3;
@@ -252,36 +283,6 @@ inline uint8_t parse_ipv6(std::string_view text, uint8_t* out) {
 }
 
 // ------------------------------------------------------------------------------------------------------------- texts
-
-inline const char* to_string(Error error) {
-    switch (error) {
-    case Error::none: return "no error";
-    case Error::network: return "TLS: the connection was lost";
-    case Error::no_trust: return "TLS: neither a CA nor a pre-shared key is set: there is nothing to know the server by";
-    case Error::invalid_host: return "TLS: the host is neither a name nor an address";
-    case Error::invalid_setting: return "TLS: a setting is invalid, or not in this build of mbedTLS";
-    case Error::invalid_certificate: return "TLS: not a certificate (or CRL) in PEM or DER";
-    case Error::invalid_key: return "TLS: not a private key in PEM or DER, or the password is wrong";
-    case Error::wrong_key: return "TLS: the private key does not belong to the certificate";
-    case Error::in_use: return "TLS: this cannot be changed while there is a connection";
-    case Error::no_memory: return "TLS: not enough memory";
-    case Error::no_entropy: return "TLS: there is no source of randomness";
-    case Error::unknown_ca: return "TLS: no CA that is trusted stands behind the server's certificate";
-    case Error::revoked: return "TLS: the server's certificate was revoked";
-    case Error::expired: return "TLS: the server's certificate has expired";
-    case Error::not_yet_valid: return "TLS: the server's certificate is not valid yet (is the clock right?)";
-    case Error::wrong_host: return "TLS: the server's certificate is for another host";
-    case Error::unusable_crl: return "TLS: the list of revoked certificates is out of date, or not the CA's";
-    case Error::unacceptable: return "TLS: the server's certificate has a key, signature or purpose that is not acceptable";
-    case Error::protocol_version: return "TLS: the server does not speak TLS 1.2 or later";
-    case Error::no_answer: return "TLS: the connection ended in the handshake: does the server speak TLS?";
-    case Error::alert: return "TLS: the server refuses";
-    case Error::broken: return "TLS: what came is not valid";
-    case Error::closed: return "TLS: the server closed the connection";
-    case Error::truncated: return "TLS: the connection ended without close-notify";
-    }
-    return "?";
-}
 
 // RFC 8446, section 6.2, and RFC 5246, section 7.2.2.
 inline const char* alert_name(uint8_t alert) {
@@ -460,7 +461,7 @@ public:
     uint8_t alert() const { return alert_; }                 // with Error::alert: which (RFC 8446, section 6.2)
 
     // True: read() has something to do without the network telling of it. For another event loop than wait(): then do not
-    // sleep, if the client wants to read.
+    // sleep, if the client wants to read, or is not connected yet.
     bool pending() const {
         return state_ == State::handshaking ? !dry_ && !blocked_ : state_ == State::open && !dry_;
     }
@@ -621,15 +622,15 @@ protected:
         code_ = code;
         text_.clear();
         if (error == Error::alert) {
-            text_ << detail::to_string(error) << ": " << detail::alert_name(alert_) << " (alert ";
+            text_ << to_string(error) << ": " << detail::alert_name(alert_) << " (alert ";
             text_.put_number(alert_, 10) << ")";
         } else if (error == Error::broken || error == Error::invalid_setting) {
-            text_ << detail::to_string(error) << " (mbedTLS -0x";
+            text_ << to_string(error) << " (mbedTLS -0x";
             text_.put_number(unsigned(-code), 16) << ")";
         }
-        if (network != nullptr) text_ << detail::to_string(error) << ": " << network;
+        if (network != nullptr) text_ << to_string(error) << ": " << network;
     }
-    const char* tls_text() const { return text_.empty() ? detail::to_string(error_) : text_.data(); }
+    const char* tls_text() const { return text_.empty() ? to_string(error_) : text_.data(); }
 
     State state_ = State::idle;
 

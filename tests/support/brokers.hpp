@@ -21,10 +21,7 @@ public:
         if (!eventually(known, std::chrono::minutes(2)) || !process.running())
             throw std::runtime_error(command_[0] + " does not start: " + log());
     }
-    std::string log() const {
-        std::ifstream file(folder.path / "log");
-        return {std::istreambuf_iterator<char>(file), {}};
-    }
+    std::string log() const { return text_of(folder.path / "log"); }
     // The user name that a client must have; empty: none.
     static std::string user(const std::string&) { return {}; }
 

@@ -46,6 +46,11 @@ inline bool pause() {
     return false;
 }
 
+inline std::string text_of(const std::filesystem::path& file) {
+    std::ifstream stream(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+}
+
 class TemporaryFolder {
 public:
     TemporaryFolder() {
@@ -204,10 +209,7 @@ public:
         process.start({program(), "-c", configuration_}, (folder.path / "log").string());
         return eventually([&] { return process.ended() || accepts(port); }) && process.running();
     }
-    std::string log() const {
-        std::ifstream file(folder.path / "log");
-        return {std::istreambuf_iterator<char>(file), {}};
-    }
+    std::string log() const { return text_of(folder.path / "log"); }
 
     TemporaryFolder folder;
     uint16_t port = 0;

@@ -21,11 +21,6 @@ namespace test {
 
 // ------------------------------------------------------------------------------------------------------ certificates
 
-inline std::string text_of(const std::filesystem::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-}
-
 // A CA and what it has signed, keys, and lists of revoked certificates. `name.crt` and `name.key` are PEM files.
 class Certificates {
 public:

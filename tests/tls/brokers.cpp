@@ -259,9 +259,8 @@ TEST_CASE("mosquitto over TLS: client certificates: the right one, none, one of 
 }
 
 TEST_CASE("mosquitto over TLS with pre-shared keys: the right one, a wrong one, a name that it does not know") {
-    const std::string keys = certificates().path("keys");
-    std::ofstream(keys) << "device:30313233343536373839\n";
-    Broker broker("psk_hint any\n", "psk_file " + keys + "\n");
+    const test::TemporaryFolder folder;
+    Broker broker("psk_hint any\n", "psk_file " + folder.write("keys", "device:30313233343536373839\n") + "\n");
     const auto use = [](test::Device<Tls>& device, std::string_view name, std::string_view key) {
         device.port.psk_identity = name;
         device.port.psk = key;
