@@ -66,17 +66,24 @@ void check(int code, const char* what) {
     if (code != 0) fail(what);
 }
 
+// The same numbers in each run, so that instructions can be compared. For nothing else.
+int numbers(void* state, unsigned char* out, size_t size) {
+    uint64_t& x = *static_cast<uint64_t*>(state);
+    for (size_t i = 0; i != size; ++i) {
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        out[i] = static_cast<unsigned char>(x >> 32);
+    }
+    return 0;
+}
+
 // An end that uses mbedTLS directly.
 struct Bare {
     explicit Bare(int endpoint) {
         mbedtls_ssl_init(&ssl);
         mbedtls_ssl_config_init(&config);
-        mbedtls_ctr_drbg_init(&generator);
-        mbedtls_entropy_init(&entropy);
-        check(mbedtls_ctr_drbg_seed(&generator, mbedtls_entropy_func, &entropy, nullptr, 0), "seed");
         check(mbedtls_ssl_config_defaults(&config, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT), "defaults");
         check(mqtt::mbedtls::detail::prepare(config), "version");
-        mbedtls_ssl_conf_rng(&config, mbedtls_ctr_drbg_random, &generator);
+        mbedtls_ssl_conf_rng(&config, numbers, &random);
         using mqtt::mbedtls::detail::bytes;
         check(mbedtls_ssl_conf_psk(&config, bytes(key), sizeof key - 1, bytes(name), sizeof name - 1), "key");
         check(mbedtls_ssl_setup(&ssl, &config), "setup");
@@ -87,8 +94,6 @@ struct Bare {
     ~Bare() {
         mbedtls_ssl_free(&ssl);
         mbedtls_ssl_config_free(&config);
-        mbedtls_ctr_drbg_free(&generator);
-        mbedtls_entropy_free(&entropy);
     }
     // True: the handshake is done.
     bool step() {
@@ -99,8 +104,7 @@ struct Bare {
 
     mbedtls_ssl_context ssl;
     mbedtls_ssl_config config;
-    mbedtls_ctr_drbg_context generator;
-    mbedtls_entropy_context entropy;
+    uint64_t random = 88172645463325252;
 };
 
 struct Server : Bare {
@@ -139,6 +143,8 @@ struct Port : mqtt::mbedtls::Tls<Pipe> {
 // The client, connected.
 struct Client {
     Client() {
+        port.rng = numbers;
+        port.rng_context = &random;
         port.psk = {key, sizeof key - 1};
         port.psk_identity = {name, sizeof name - 1};
         options.client_id = "bench";
@@ -171,6 +177,7 @@ struct Client {
 
     uint8_t rx[32768], tx[40000];
     char payload[4096] = {};
+    uint64_t random = 362436069;
     Port port;
     Server server{port};
     bool done = false;
@@ -242,11 +249,17 @@ std::string messages(const Case& c) {
     return all;
 }
 
+// `count` of them; how many bytes.
+size_t say(Server& server, const Case& c, size_t count) {
+    const std::string record = messages(c);
+    for (size_t i = 0; i != count; i += c.together) server.say(record);
+    return count / c.together * record.size();
+}
+
 // Seconds for `count` messages, of one of the subjects.
 double run_client(const Case& c, size_t count, std::vector<size_t>* sizes = nullptr, std::string* text = nullptr) {
     auto client = std::make_unique<Client>();
-    if (!c.sends)
-        for (size_t i = 0; i < count; i += c.together) client->server.say(messages(c));
+    if (!c.sends) say(client->server, c, count);
     client->port.sizes = sizes;
     client->port.text = text;
     const double begin = now();
@@ -258,9 +271,7 @@ double run_client(const Case& c, size_t count, std::vector<size_t>* sizes = null
 }
 template <class Loop> double run_loop(const Case& c, size_t count, std::string_view text, const std::vector<size_t>& sizes) {
     auto loop = std::make_unique<Loop>();
-    size_t size = 0;
-    if (!c.sends)
-        for (size_t i = 0; i < count; i += c.together, size += messages(c).size()) loop->server.say(messages(c));
+    const size_t size = c.sends ? 0 : say(loop->server, c, count);
     const double begin = now();
     if (c.sends)
         loop->send(text, sizes);
@@ -272,7 +283,7 @@ template <class Loop> double run_loop(const Case& c, size_t count, std::string_v
 }  // namespace
 
 int main(int argc, char** argv) {
-    const auto whole = [](const Case& c, size_t count) { return count / c.together * c.together; };
+    const auto whole = [](const Case& c, size_t count) { return c.sends ? count : count / c.together * c.together; };   // of records
     if (argc == 4) {
         const Case& c = cases[std::atoi(argv[2])];
         const size_t count = whole(c, static_cast<size_t>(std::atol(argv[3])));
@@ -285,6 +296,7 @@ int main(int argc, char** argv) {
             for (size_t left = all; left != 0; left -= sizes.back()) sizes.push_back(std::min(left, each));
             text.assign(all, 'x');
         }
+        if (std::strcmp(argv[1], "peer") == 0) return c.sends ? 0 : (say(std::make_unique<Client>()->server, c, count), 0);
         if (std::strcmp(argv[1], "port") == 0) return run_loop<PortLoop>(c, count, text, sizes), 0;
         return run_loop<Loop>(c, count, text, sizes), 0;
     }

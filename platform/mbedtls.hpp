@@ -55,8 +55,8 @@
 //     options.keep_alive = 60;                                       // 30 to 1200 seconds
 //     options.client_id = "thing";                                   // as the policy of the certificate allows
 //
-// It closes the connection without CONNACK if the policy does not allow iot:Connect for this client id. SNI is required
-// there, which is why host must be the name. Or with Sig4 in a WebSocket's path, and no client certificate: see websocket.hpp.
+// It closes the connection without CONNACK if the policy does not allow iot:Connect for this client id, and goes by SNI: host
+// must be the name.
 
 #ifndef MQTT_PLATFORM_MBEDTLS_HPP
 #define MQTT_PLATFORM_MBEDTLS_HPP
@@ -352,7 +352,8 @@ public:
     // The certificate must be one of a trusted CA, but may be for any host: whoever has one of these can pose as the server.
     bool accept_any_host_name = false;
 
-    // A pre-shared key and its name, besides CAs or instead of them. Both must stay as they are.
+    // A pre-shared key and its name, besides CAs or instead of them. Both must stay as they are while they stand here. After
+    // a change, forget_session().
     std::string_view psk_identity, psk;
 
     // The protocol to ask for (RFC 7301), or null. A server that knows ALPN and not this refuses, with alert 120. It must
@@ -817,8 +818,8 @@ private:
         layer.broken_ = layer.broken_ || n < 0;
         // In the handshake, go on as if nothing had happened, to the next time that the server has the word: it may have said
         // why it closed the connection.
-        if (n < 0 && layer.state_ == State::handshaking) return int(size);
-        layer.blocked_ = n < 0 || size_t(n) != size;
+        layer.blocked_ = n >= 0 ? size_t(n) != size : layer.state_ != State::handshaking;
+        if (n < 0 && !layer.blocked_) return int(size);
         if (n < 0) return detail::lost;
         return n > 0 ? n : MBEDTLS_ERR_SSL_WANT_WRITE;
     }

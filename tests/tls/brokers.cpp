@@ -1,6 +1,10 @@
 // The client over TLS, and over WebSocket in TLS, over real TCP: mosquitto (OpenSSL) and RabbitMQ (Erlang).
 #include "tests/support/tls.hpp"
 
+#if defined(MBEDTLS_MEMORY_BUFFER_ALLOC_C)
+#include <mbedtls/memory_buffer_alloc.h>
+#endif
+
 #include <memory>
 
 #include "mqtt.hpp"
@@ -290,6 +294,34 @@ TEST_CASE("a listener without TLS is told as such; nobody there is the wrapped p
     fail_to_connect(web, Error::no_answer);
     CHECK(web.port.websocket_error() == mqtt::websocket::Error::network);
     CHECK(web.reason.find("TLS: the connection ended in the handshake") == 0);
+}
+
+TEST_CASE("one static array can be all of mbedTLS's memory") {
+#if defined(MBEDTLS_MEMORY_BUFFER_ALLOC_C)
+    Broker broker;
+    for (const size_t size : {60000u, 20000u}) {   // as documented; and with too little, which is told
+        std::vector<unsigned char> arena(size);
+        mbedtls_memory_buffer_alloc_init(arena.data(), arena.size());
+        {
+            Device<Tls> device(broker.port);
+            if (size > 50000) {
+                device.connect();
+                for (int i = 0; i != 20; ++i) {
+                    device.cut();
+                    REQUIRE(device.until(Event::connected));
+                    CHECK(device.port.resumed());
+                }
+                device.port.forget_session();
+                talk(device);
+            } else {
+                fail_to_connect(device, Error::no_memory);
+            }
+        }
+        mbedtls_memory_buffer_alloc_free();
+    }
+#else
+    SKIP_TEST("this mbedTLS is built without MBEDTLS_MEMORY_BUFFER_ALLOC_C");
+#endif
 }
 
 TEST_CASE("RabbitMQ's web-mqtt: over WebSocket, and over WebSocket over TLS") {
