@@ -311,6 +311,8 @@ TEST_CASE("one static array can be all of mbedTLS's memory") {
                     REQUIRE(device.until(Event::connected));
                     CHECK(device.port.resumed());
                 }
+                device.disconnect();
+                device.ended.clear();
                 device.port.forget_session();
                 talk(device);
             } else {
