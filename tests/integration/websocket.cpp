@@ -110,20 +110,9 @@ TEST_CASE("mosquitto over WebSocket: many messages at once, in order") {
     Broker broker("max_inflight_messages 0\n");
     Device<> device(broker.port);
     device.connect();
-    device.subscribe("t");
-    size_t accepted = 0;
-    constexpr size_t count = 5000;
-    REQUIRE(device.until([&] {
-        while (accepted < count && accepted < device.messages.size() + 200 &&
-               device.client.publish("t", std::to_string(accepted), QoS::exactly_once).ok())
-            ++accepted;
-        return device.messages.size() == count && device.finished.size() == count;
-    }));
-    size_t wrong = 0;
-    for (size_t i = 0; i != count; ++i) wrong += device.messages[i].payload != std::to_string(i);
-    CHECK(wrong == 0);
+    device.exchange_many(5000);
     device.disconnect();
-    CHECK(device.messages.size() == count);
+    CHECK(device.messages.size() == 5000);
     CHECK(device.ended.size() == 1);
 }
 
@@ -133,26 +122,9 @@ TEST_CASE_TEMPLATE("mosquitto over WebSocket: a message of 1 MB both ways, with 
     test::Waker waker(broker.plain());
     Made device(broker.port, "device", 512, 512);
     device.connect();
-    device.subscribe("large");
     std::string text(1000000, '\0');
     for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7 + i / 251);
-    for (const QoS qos : all_qos) {
-        REQUIRE(device.client.begin_publish("large", static_cast<uint32_t>(text.size()), qos).ok());
-        size_t at = 0;
-        REQUIRE(device.until([&] {
-            waker.wake();
-            if (at == text.size()) return !device.messages.empty();
-            const mqtt::Written written = device.client.write_payload(std::string_view(text).substr(at));
-            CHECK(written.error == mqtt::Error::ok);
-            at += written.size;
-            return false;
-        }));
-        CHECK((device.messages[0].payload == text));
-        CHECK(device.messages[0].qos == qos);
-        device.messages.clear();
-        if (qos != QoS::at_most_once)
-            REQUIRE(device.until([&] { return device.counts[Event::acknowledged] == static_cast<int>(qos); }));
-    }
+    device.exchange_large(text, [&] { waker.wake(); });
     device.disconnect();
     CHECK(device.ended.size() == 1);
 }

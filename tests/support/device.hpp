@@ -169,6 +169,41 @@ template <class Port> struct Device {
         finished.clear();
         return reasons[result.packet_id];
     }
+    // Publishes `count` small messages with many under way at once, and gets them back in order.
+    void exchange_many(size_t count) {
+        subscribe("many");
+        size_t accepted = 0;
+        REQUIRE(until([&] {
+            while (accepted < count && accepted < messages.size() + 200 &&
+                   client.publish("many", std::to_string(accepted), mqtt::QoS::exactly_once).ok())
+                ++accepted;
+            return messages.size() == count && finished.size() == count;
+        }));
+        size_t wrong = 0;
+        for (size_t i = 0; i != count; ++i) wrong += messages[i].payload != std::to_string(i);
+        CHECK(wrong == 0);
+    }
+    // Publishes `text` in pieces, at each QoS, and gets it back. `meanwhile` is called again and again.
+    void exchange_large(const std::string& text, const std::function<void()>& meanwhile = [] {}) {
+        subscribe("large");
+        for (const mqtt::QoS qos : all_qos) {
+            REQUIRE(client.begin_publish("large", static_cast<uint32_t>(text.size()), qos).ok());
+            size_t at = 0;
+            REQUIRE(until([&] {
+                meanwhile();
+                if (at == text.size()) return !messages.empty();
+                const mqtt::Written written = client.write_payload(std::string_view(text).substr(at));
+                CHECK(written.error == mqtt::Error::ok);
+                at += written.size;
+                return false;
+            }));
+            CHECK((messages[0].payload == text));
+            CHECK(messages[0].qos == qos);
+            messages.clear();
+            if (qos != mqtt::QoS::at_most_once)
+                REQUIRE(until([&] { return counts[mqtt::Event::acknowledged] == static_cast<int>(qos); }));
+        }
+    }
     // With a user name as the broker wants it; empty: none.
     void log_in(const std::string& user_name) {
         if (user_name.empty()) return;

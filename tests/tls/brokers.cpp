@@ -17,7 +17,6 @@
 using mqtt::Event;
 using mqtt::QoS;
 using mqtt::mbedtls::Error;
-using test::all_qos;
 using test::certificates;
 using test::eventually;
 
@@ -73,22 +72,7 @@ template <class D> void talk(D& device, int highest = 2) {
 // One of 1 MB.
 template <class D> void talk_at_length(D& device, const std::function<void()>& meanwhile = [] {}) {
     device.connect();
-    device.subscribe("large");
-    const std::string text = test::pattern(1000000);
-    for (const QoS qos : all_qos) {
-        REQUIRE(device.client.begin_publish("large", static_cast<uint32_t>(text.size()), qos).ok());
-        size_t at = 0;
-        REQUIRE(device.until([&] {
-            meanwhile();
-            if (at == text.size()) return !device.messages.empty();
-            at += device.client.write_payload(std::string_view(text).substr(at)).size;
-            return false;
-        }));
-        CHECK((device.messages[0].payload == text));
-        device.messages.clear();
-        if (qos != QoS::at_most_once)
-            REQUIRE(device.until([&] { return device.counts[Event::acknowledged] == static_cast<int>(qos); }));
-    }
+    device.exchange_large(test::pattern(1000000), meanwhile);
     device.disconnect();
     CHECK(device.ended.size() == 1);
 }
@@ -108,18 +92,7 @@ TEST_CASE("mosquitto over TLS: many messages at once, in order") {
     Broker broker(with("server"), "max_inflight_messages 0\n");
     Device<Tls> device(broker.port);
     device.connect();
-    device.subscribe("t");
-    size_t accepted = 0;
-    constexpr size_t count = 5000;
-    REQUIRE(device.until([&] {
-        while (accepted < count && accepted < device.messages.size() + 200 &&
-               device.client.publish("t", std::to_string(accepted), QoS::exactly_once).ok())
-            ++accepted;
-        return device.messages.size() == count && device.finished.size() == count;
-    }));
-    size_t wrong = 0;
-    for (size_t i = 0; i != count; ++i) wrong += device.messages[i].payload != std::to_string(i);
-    CHECK(wrong == 0);
+    device.exchange_many(5000);
     device.disconnect();
 }
 

@@ -364,11 +364,10 @@ TEST_CASE("close() at any time: in the handshake, twice, without a connection; t
     ServerSettings settings;
     Client client;
     client.close();
-    size_t steps = 0;
     for (size_t stop = 0; stop != 12; ++stop) {
         Server server(settings, client);
         for (size_t i = 0; i != stop; ++i) {
-            steps += client.open("localhost", 8883) == 1;
+            (void)client.open("localhost", 8883);
             server.step();
         }
         client.close();
