@@ -502,6 +502,18 @@ TEST_CASE("a peer that stops in mid-handshake: open() waits wherever that is, an
     }
 }
 
+TEST_CASE("a server that closes in good order in the handshake has not answered, either") {
+    Client client;
+    REQUIRE(client.open("localhost", 8883) == 0);
+    while (client.pending()) REQUIRE(client.open("localhost", 8883) == 0);
+    client.to_client = std::string("\x15\x03\x03\x00\x02\x01\x00", 7);   // close-notify
+    int result = 0;
+    for (int i = 0; i != 10 && result == 0; ++i) result = client.open("localhost", 8883);
+    CHECK(result == -1);
+    CHECK(client.tls_error() == Error::no_answer);
+    CHECK_FALSE(client.is_open);
+}
+
 TEST_CASE("each open() is one step, and takes no more than a record from the network") {
     Client client;
     REQUIRE(client.open("localhost", 8883) == 0);
