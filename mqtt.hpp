@@ -131,6 +131,11 @@ struct Buffer {
     size_t size = 0;
 };
 
+// Also where they overlap, and for a size of 0 wherever they point to.
+inline void copy(uint8_t* to, const uint8_t* from, size_t size) {
+    if (size != 0) memmove(to, from, size);
+}
+
 // Numbers on the wire are big-endian (section 1.5.2); they are never read through a cast.
 inline uint16_t load_u16(const uint8_t* data) { return static_cast<uint16_t>(data[0] << 8 | data[1]); }
 inline void store_u16(uint8_t* data, uint16_t value) {
@@ -630,9 +635,8 @@ struct Buffers {
     // one whose topic (and properties) alone are larger is told as `skipped`.
     Buffer rx;
     // The outbox: unsent packets, and QoS 1 and 2 messages until they are answered. Of its bytes, 3 for each of
-    // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside (and up to 6 are lost
-    // to alignment if `tx` does not end at a multiple of 4, or 3 * receive_maximum is none). Each message takes
-    // its packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2 an index entry of 4 bytes
+    // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside. Each message takes its
+    // packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2 an index entry of 4 bytes
     // (2 where size_t has 16 bits). A quarter of slack keeps the moving of memory rare. When it is full:
     // Error::no_space.
     Buffer tx;
@@ -640,8 +644,9 @@ struct Buffers {
     // QoS 2 and not yet released by the server. A further one is not read until there is a place. If all places are
     // taken by unreleased QoS 2 messages, the release can only come behind it: after response_timeout_ms the connection
     // ends with Error::receive_maximum_exceeded, and the next one begins with the releases. Mosquitto and most others
-    // have at most 20 unreleased, unless told otherwise. In MQTT 5 the server is told, and has to keep to it; mosquitto
-    // 2.0.11 does not when messages wait for us: it takes a connection for every few of them, or a larger number here.
+    // have at most 20 unreleased, unless told otherwise. In MQTT 5 the server is told, and has to keep to it on each
+    // connection: unreleased ones of earlier connections make room, the oldest first. Mosquitto 2.0.11 does not keep to
+    // it when messages wait for us: it takes a connection for every few of them, or a larger number here.
     uint16_t receive_maximum = 20;
 
     // MQTT 5 only; none by default. How many topic aliases the server may use, and memory for their topics: 4 bytes for
@@ -731,7 +736,7 @@ constexpr size_t connect_size(const ConnectOptions& options, size_t assigned = 0
 // Bytes of `tx` for this many QoS 1 or 2 messages, queued or unanswered at once, each of up to `message_size` bytes of
 // topic, payload and (in MQTT 5; 4 bytes more if there are any) properties; at most.
 constexpr size_t tx_size(size_t messages, size_t message_size, uint16_t receive_maximum = 20) {
-    return 6 + 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + 4);
+    return 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + 4);
 }
 
 // Something published. Received whole (offset 0, total = payload.size()) or, if larger than `rx`, in pieces: same
@@ -779,6 +784,8 @@ struct Event {
         pubrel,          // packet_id: the server released the QoS 2 message that it sent
         pingresp
     };
+    Event() {}   // not constexpr: on small targets that is memset(), which nothing else needs
+
     Kind kind = none;
     Error error = Error::ok;
     ReasonCode reason = ReasonCode::success;
@@ -794,29 +801,42 @@ constexpr bool granted(ReasonCode reason) { return granted(static_cast<uint8_t>(
 
 // ----------------------------------------------------------------------------------------- 7 topics and text
 
+// Text of seven-bit characters other than U+0000 (and, in a topic, wildcards), eight at a time, the last ones overlapped:
+// what most text is, and where words have 64 bits the quickest way to say so. False: look closer.
+inline bool plain_text(const uint8_t* p, size_t size, bool topic) {
+    constexpr uint64_t ones = 0x0101010101010101, highs = ones << 7;
+    if (sizeof(size_t) < 8 || size < 8) return false;
+    uint64_t odd = 0;   // the high bit of each byte: it is none, or there is a zero byte at or below it
+    for (const uint8_t* const last = p + size - 8;; p += 8) {
+        if (p > last) p = last;
+        uint64_t word;
+        memcpy(&word, p, 8);
+        odd |= word | (word - ones);
+        if (topic) odd |= ((word | ones << 3) ^ ones * '+') - ones;   // '#' with this bit is '+'
+        if (p == last) return (odd & highs) == 0;
+    }
+}
+
 // Well-formed UTF-8 without surrogates and U+0000 [MQTT-1.5.3-1, -2], and with `topic` without wildcards
 // [MQTT-3.3.2-2]. U+FEFF is a character like any other [MQTT-1.5.3-3].
 inline bool valid_text(std::string_view text, bool topic = false) {
     const uint8_t* p = reinterpret_cast<const uint8_t*>(text.data());
-    size_t left = text.size();
-    while (left != 0) {
-        const uint8_t c = *p;
-        size_t length = 1;
+    if (plain_text(p, text.size(), topic)) return true;
+    for (size_t left = text.size(); left != 0; --left) {
+        uint32_t c = *p++;
         if (c < 0x80) {
             if (c == 0 || (topic && (c == '+' || c == '#'))) return false;
-        } else {
-            length = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-            if (c < 0xC2 || c > 0xF4 || length > left) return false;
-            // The second byte's range keeps out overlong forms (E0, F0), surrogates (ED) and what is above U+10FFFF
-            // (F4).
-            const uint8_t low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
-            const uint8_t high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-            if (p[1] < low || p[1] > high) return false;
-            for (size_t i = 2; i < length; ++i)
-                if ((p[i] & 0xC0) != 0x80) return false;
+            continue;
         }
-        p += length;
-        left -= length;
+        const unsigned more = c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
+        if (c < 0xC2 || c > 0xF4 || left <= more) return false;
+        c &= 0x3FU >> more;
+        for (unsigned i = more; i != 0; --i, --left, ++p) {
+            if ((*p & 0xC0) != 0x80) return false;
+            c = c << 6 | (*p & 0x3FU);
+        }
+        if (more == 2 && (c < 0x800 || c >> 11 == 0x1B)) return false;    // a longer form than needed, or a surrogate
+        if (more == 3 && c - 0x10000 >= 0x100000) return false;           // the same, or above U+10FFFF
     }
     return true;
 }
@@ -845,6 +865,7 @@ inline bool valid_filter(std::string_view filter, bool v5 = false) {
         if (front(filter, name).find_first_of("+#") != filter.npos) return false;
     }
     for (size_t i = 0; i < filter.size(); ++i) {
+        if (filter.size() - i >= 8 && plain_text(Bytes(filter).data() + i, 8, true)) i += 7;
         if (filter[i] != '+' && filter[i] != '#') continue;
         if (i != 0 && filter[i - 1] != '/') return false;
         if (i + 1 != filter.size() && (filter[i] == '#' || filter[i + 1] != '/')) return false;
@@ -911,29 +932,34 @@ public:
     static constexpr bool reading = false;
     static constexpr size_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
 
-    Writer(Buffer out, Version version) : out_(out), v5_(version == Version::v5) {}
+    Writer(const Buffer& out, Version version)
+        : out_(out), left_(out.size > header_room ? out.size - header_room : 0), v5_(version == Version::v5) {
+        begin_ = at_ = left_ != 0 ? out.data + header_room : out.data;
+    }
 
     void set(Version version) {
-        check(version == Version::v3_1_1 || (has_v5 && version == Version::v5));
         v5_ = version == Version::v5;
+        check(version == Version::v3_1_1 || v5());
     }
     bool v5() const { return has_v5 && v5_; }
 
-    void u8(uint8_t value) { bytes(&value, 1); }
+    void u8(uint8_t value) {
+        if (uint8_t* const p = take(1)) *p = value;
+    }
     void u16(uint16_t value) {
-        uint8_t raw[2];
-        store_u16(raw, value);
-        bytes(raw, 2);
+        if (uint8_t* const p = take(2)) store_u16(p, value);
     }
     void reason(ReasonCode value) { u8(static_cast<uint8_t>(value)); }
     void packet_id(uint16_t value) {
         check(value != 0);   // [MQTT-2.3.1-1]
         u16(value);
     }
-    void binary(Bytes value) {
+    void binary(const Bytes& value) {
         check(value.size() <= max_string_size);
-        u16(static_cast<uint16_t>(value.size()));
-        bytes(value.data(), value.size());
+        uint8_t* const p = take(2 + value.size());
+        if (p == nullptr) return;
+        store_u16(p, static_cast<uint16_t>(value.size()));
+        copy(p + 2, value.data(), value.size());
     }
     void utf8(std::string_view text) { string(text, valid_length(text) && valid_text(text), Error::invalid_string); }
     void topic(std::string_view text, bool may_be_empty = false) {
@@ -941,8 +967,12 @@ public:
     }
     void filter(std::string_view text) { string(text, valid_filter(text, v5()), Error::invalid_filter); }
     // One list, of which the second part may be left out; MQTT 5 only.
-    void properties(Properties list, PacketType packet, Properties more = {}) {
+    void properties(const Properties& list, PacketType packet, const Properties& more = {}) {
         if (!v5()) return;
+        if (list.empty() && more.empty()) return u8(0);
+        put_properties(list, packet, more);
+    }
+    void put_properties(const Properties& list, PacketType packet, const Properties& more) {
         const size_t size = list.block().size() + more.block().size();
         check(list.block().size() <= max_remaining_length && more.block().size() <= max_remaining_length &&
               size <= max_remaining_length, Error::packet_too_large);
@@ -958,9 +988,12 @@ public:
     void rest(Bytes value) { rest_ = value; }   // the last field; copied by finish()
 
     void check(bool condition, Error error = Error::invalid_argument) {
-        if (!condition && error_ == Error::ok) error_ = error;
+        if (!condition) fail(error);
     }
     void rule(bool condition, Error error = Error::invalid_argument) { check(condition, error); }
+    void fail(Error error) {
+        if (error_ == Error::ok) error_ = error;
+    }
 
     struct Finished {
         Error error;
@@ -968,24 +1001,35 @@ public:
     };
     // Puts the fixed header before the body and, unless it is sent from elsewhere, the rest behind it.
     Finished finish(uint8_t first_byte, bool with_rest) {
-        check(size_ <= max_remaining_length && rest_.size() <= max_remaining_length - size_, Error::packet_too_large);
+        const size_t body_size = static_cast<size_t>(at_ - begin_) + missing_;
+        check(body_size <= max_remaining_length && rest_.size() <= max_remaining_length - body_size,
+              Error::packet_too_large);
         if (error_ != Error::ok) return {error_, 0};
-        const uint32_t remaining = static_cast<uint32_t>(size_) + static_cast<uint32_t>(rest_.size());
-        const size_t header = 1 + variable_size(remaining);
-        const uint32_t stored = static_cast<uint32_t>(header) + (with_rest ? remaining : static_cast<uint32_t>(size_));
+        const uint32_t size = static_cast<uint32_t>(body_size), remaining = size + static_cast<uint32_t>(rest_.size());
+        const uint32_t header = 1 + static_cast<uint32_t>(variable_size(remaining));
+        const uint32_t stored = header + (with_rest ? remaining : size);
         if (stored > out_.size) return {Error::no_space, stored};
-        if (header != header_room) memmove(out_.data + header, out_.data + header_room, size_);
+        if (header != header_room) copy(out_.data + header, out_.data + header_room, body_size);
         out_.data[0] = first_byte;
         uint8_t* const body = store_variable(out_.data + 1, remaining);
-        if (with_rest && !rest_.empty()) memcpy(body + size_, rest_.data(), rest_.size());
+        if (with_rest) copy(body + body_size, rest_.data(), rest_.size());
         return {Error::ok, stored};
     }
 
 private:
+    uint8_t* take(size_t size) {
+        uint8_t* const p = at_;
+        if (size > left_) {
+            missing_ += size;
+            left_ = 0;
+            return nullptr;
+        }
+        at_ += size;
+        left_ -= size;
+        return p;
+    }
     void bytes(const uint8_t* data, size_t size) {
-        const size_t at = header_room + size_;
-        if (at <= out_.size && size <= out_.size - at && size != 0) memcpy(out_.data + at, data, size);
-        size_ += size;
+        if (uint8_t* const p = take(size)) copy(p, data, size);
     }
     void string(std::string_view text, bool valid, Error error) {
         check(valid, error);
@@ -993,7 +1037,9 @@ private:
     }
 
     Buffer out_;
-    size_t size_ = 0;   // of the body, without its rest
+    uint8_t *begin_, *at_;   // of the body, and where it goes on
+    size_t left_;            // bytes of room there
+    size_t missing_ = 0;     // bytes that found none
     Bytes rest_;
     Error error_ = Error::ok;
     bool v5_;
@@ -1004,11 +1050,11 @@ class Reader {
 public:
     static constexpr bool reading = true;
 
-    Reader(Bytes in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
+    Reader(const Bytes& in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
 
     void set(Version version) {
-        check(version == Version::v3_1_1 || (has_v5 && version == Version::v5));
         v5_ = version == Version::v5;
+        check(version == Version::v3_1_1 || v5());
     }
     bool v5() const { return has_v5 && v5_; }
     size_t left() const { return left_; }
@@ -1068,8 +1114,10 @@ public:
     }
 
     void check(bool condition, Error error = Error::malformed_packet) {
-        if (condition || error_ != Error::ok) return;
-        error_ = error;
+        if (!condition) fail(error);
+    }
+    void fail(Error error) {
+        if (error_ == Error::ok) error_ = error;
         left_ = 0;
     }
     void rule(bool condition, Error = Error::ok) {
@@ -1242,7 +1290,7 @@ struct Connect {
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.utf8(p.protocol_name);
         io.u8(p.protocol_level);
-        io.check(p.protocol_name == "MQTT");
+        io.check(p.protocol_name.size() == 4 && load_u32(Bytes(p.protocol_name).data()) == 0x4D515454);   // "MQTT"
         io.set(static_cast<Version>(p.protocol_level));
         io.u8(p.flags);
         io.check(valid_flags(p.flags, io.v5()));
@@ -1303,6 +1351,8 @@ struct Connack {
 struct Publish {
     static constexpr uint16_t types = bit(PacketType::publish);
 
+    Publish() {}   // as Event()
+
     std::string_view topic;        // in 5 it may be empty, if there is a topic alias
     Bytes payload;
     QoS qos = QoS::at_most_once;
@@ -1352,21 +1402,39 @@ template <class Io, class Self> void reason_tail(Io& io, Self& p) {
     io.properties(p.properties, p.type);
 }
 
-// Sections 3.4 to 3.7: PUBACK, PUBREC, PUBREL, PUBCOMP.
+// What answers a packet id. Sections 3.4 to 3.7: PUBACK, PUBREC, PUBREL, PUBCOMP; and 3.9, 3.11: see Suback.
 struct Ack {
     static constexpr uint16_t types = bit(PacketType::puback) | bit(PacketType::pubrec) | bit(PacketType::pubrel) |
                                       bit(PacketType::pubcomp);
 
     PacketType type = PacketType::puback;
     uint16_t packet_id = 0;
-    ReasonCode reason = ReasonCode::success;
+    ReasonCode reason = ReasonCode::success;   // not in SUBACK and UNSUBACK
     Properties properties{};
+    Bytes reason_codes{};   // SUBACK, UNSUBACK: one per filter of the request, in its order (3.1.1: UNSUBACK has none)
 
     uint8_t first_byte() const { return first_byte_of(type); }
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.packet_id(p.packet_id);
-        reason_tail(io, p);
+        if ((bit(p.type) & types) != 0) return reason_tail(io, p);
+        io.properties(p.properties, p.type);
+        if (!io.v5() && p.type == PacketType::unsuback) return;
+        io.rest(p.reason_codes);
+        io.rule(!p.reason_codes.empty());
+        for (const uint8_t code : p.reason_codes)                  // [MQTT-3.9.3-2], [5: MQTT-3.11.3-2]
+            io.rule(io.v5() ? legal(static_cast<ReasonCode>(code), p.type) : code <= 2 || code == 0x80);
     }
+};
+
+// Sections 3.9 and 3.11: SUBACK, UNSUBACK.
+struct Suback : Ack {
+    static constexpr uint16_t types = bit(PacketType::suback) | bit(PacketType::unsuback);
+    Suback() { type = PacketType::suback; }
+};
+
+// Any of them.
+struct Answer : Ack {
+    static constexpr uint16_t types = Ack::types | Suback::types;
 };
 
 struct Subscription {
@@ -1487,27 +1555,6 @@ struct Subscribe {
     }
 };
 
-// Sections 3.9 and 3.11: SUBACK, UNSUBACK.
-struct Suback {
-    static constexpr uint16_t types = bit(PacketType::suback) | bit(PacketType::unsuback);
-
-    PacketType type = PacketType::suback;
-    uint16_t packet_id = 0;
-    Properties properties{};
-    Bytes reason_codes;            // one per filter of the request, in its order (3.1.1: UNSUBACK has none)
-
-    uint8_t first_byte() const { return first_byte_of(type); }
-    template <class Io, class Self> static void fields(Io& io, Self& p) {
-        io.packet_id(p.packet_id);
-        io.properties(p.properties, p.type);
-        if (!io.v5() && p.type == PacketType::unsuback) return;
-        io.rest(p.reason_codes);
-        io.rule(!p.reason_codes.empty());
-        for (const uint8_t code : p.reason_codes)                  // [MQTT-3.9.3-2], [5: MQTT-3.11.3-2]
-            io.rule(io.v5() ? legal(static_cast<ReasonCode>(code), p.type) : code <= 2 || code == 0x80);
-    }
-};
-
 // Sections 3.12 and 3.13: PINGREQ, PINGRESP, which are only a fixed header.
 struct Empty {
     static constexpr uint16_t types = bit(PacketType::pingreq) | bit(PacketType::pingresp);
@@ -1542,15 +1589,17 @@ template <class Packet>
 Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1_1, bool with_rest = true) {
     Writer io(out, version);
     io.set(version);
-    io.check((Packet::types & bit(static_cast<PacketType>(packet.first_byte() >> 4))) != 0);
+    const uint8_t first_byte = packet.first_byte();
+    if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
+        io.check((Packet::types & bit(static_cast<PacketType>(first_byte >> 4))) != 0);
     Packet::fields(io, packet);
-    return io.finish(packet.first_byte(), with_rest);
+    return io.finish(first_byte, with_rest);
 }
 
 // Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
 // Errors: malformed_packet (also a type that this struct is not for); in MQTT 5 protocol_error and topic_alias_invalid.
 template <class Packet>
-Error decode_body(uint8_t first_byte, Bytes body, Packet& packet, Version version = Version::v3_1_1) {
+Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet, Version version = Version::v3_1_1) {
     const PacketType type = static_cast<PacketType>(first_byte >> 4);
     if constexpr (std::is_same_v<Packet, Publish>)
         packet.set_first_byte(first_byte);
@@ -1591,6 +1640,10 @@ inline constexpr Transition transitions[] = {
     {0x82, PacketType::suback, Event::subscribed},        // SUBSCRIBE is erased                  [MQTT-3.8.4-2]
     {0xA2, PacketType::unsuback, Event::unsubscribed},    // UNSUBSCRIBE is erased                [MQTT-3.10.4-4]
 };
+constexpr bool awaits_answer(uint8_t first_byte) {   // is it in the table?
+    constexpr unsigned kept = 1U << 0x6 | 1U << 0x8 | 1U << 0xA;
+    return first_byte >> 4 == 3 ? (first_byte & 0x06) != 0 : (kept >> (first_byte >> 4) & 1) != 0;
+}
 
 // Packets that go out, in the order in which they go out, in one piece of the caller's memory:
 //
@@ -1618,28 +1671,32 @@ public:
     enum Reserve : uint8_t { for_disconnect = 0, for_ping = 2, for_answer = 4, for_message = 16 };
     size_t answer_size() const { return v5_ ? 5 : 4; }   // with a reason code
 
-    Outbox(uint8_t* data, size_t size) : data_(data) {
-        // The index grows down from an aligned end.
-        const size_t odd = reinterpret_cast<uintptr_t>(data + size) % entry_size;
-        capacity_ = static_cast<Offset>(size > odd ? size - odd : 0);
-    }
+    Outbox(uint8_t* data, size_t size) : data_(data), capacity_(static_cast<Offset>(size)) {}
 
     // ---- appending
 
     // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by
     // errors.
     template <class Packet> Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
-        const size_t aside = reserve + (answer_to(packet.first_byte()) != nullptr ? entry_size : 0);
-        Encoded out;
-        do out = encode(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
-        while (!settled(out, aside));
-        return out;
+        return append(encode_any<Packet>, &packet, packet.first_byte(), reserve, with_rest);
+    }
+    // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
+    // False: there is no room.
+    bool append(uint8_t first_byte, uint16_t id, Reserve reserve, ReasonCode reason = ReasonCode::success) {
+        const bool with_reason = v5_ && reason != ReasonCode::success;
+        const Offset size = (id != 0 ? 4 : 2) + (with_reason ? 1 : 0);
+        if (!make_room(size, reserve)) return false;
+        uint8_t* const p = data_ + at_[end];
+        p[0] = first_byte;
+        p[1] = static_cast<uint8_t>(size - 2);
+        if (id != 0) store_u16(p + 2, id);
+        if (with_reason) p[size - 1] = static_cast<uint8_t>(reason);
+        added(size, false);
+        return true;
     }
 
     // Room for an answer to whatever comes next? If not even after tidying up, nothing more is read.
-    bool can_answer() {
-        return room(for_answer) >= answer_size() || (compact() && room(for_answer) >= answer_size());
-    }
+    bool can_answer() { return make_room(answer_size(), for_answer); }
 
     // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room. The oldest kept
     // record comes first in the index, so an id is in use only if that one has it; then it goes to the end, as if it
@@ -1647,7 +1704,7 @@ public:
     uint16_t new_packet_id() {
         Offset tries = count();
         while (lo_ != hi_ && id_at(entry(lo_)) == next_id_) {
-            if (tries-- == 0 || (room(entry_size) == 0 && !compact())) return 0;
+            if (tries-- == 0 || !make_room(1, entry_size)) return 0;
             set_entry(hi_++, entry(lo_++));
             drop_dead_entries();
             step_id();
@@ -1701,31 +1758,35 @@ public:
         at_[sent] = static_cast<Offset>(at_[sent] + size);
         Offset& next = at_[lane()];
         Offset live_end = next;
+        bool holes = holes_;   // before live_end
         while (next < at_[sent]) {
             const Offset length = size_at(next);
             if (at_[sent] - next < length) break;
             if (next == at_[ping]) at_[ping] = nowhere;
-            if (answer_to(data_[next]) != nullptr)
-                live_end = next + length;
-            else
-                kill(next);
+            const Offset place = next;
             next += length;
+            if (awaits_answer(data_[place])) {
+                live_end = next;
+                holes = holes_;
+            } else if (place == begin_ && place != at_[stream]) {
+                begin_ = next;   // nothing before it, nothing to remember
+            } else {
+                forget(place);
+            }
         }
-        if (next == at_[end] && live_end < next) {   // what was forgotten at the very end is free at once
+        if (next == at_[end] && live_end < next && begin_ < next) {   // what was forgotten at the very end is free at once
             if (at_[stream] >= live_end) at_[stream] = nowhere;
             for (Offset& mark : at_)
                 if (mark != nowhere && mark > live_end) mark = live_end;
+            holes_ = holes;
         }
         trim();
     }
 
     // One at a time: the next one is not due before this one has been written.
     bool append_ping() {
-        if (room(for_ping) < 2 && !(compact() && room(for_ping) >= 2)) return false;
-        at_[ping] = at_[end];
-        data_[at_[end]] = first_byte_of(PacketType::pingreq);
-        data_[at_[end] + 1] = 0;
-        added(2, false);
+        if (!append(first_byte_of(PacketType::pingreq), 0, for_ping)) return false;
+        at_[ping] = static_cast<Offset>(at_[end] - 2);
         return true;
     }
     bool ping_waits() const { return at_[ping] != nowhere; }
@@ -1768,8 +1829,8 @@ public:
         return header + remaining;
     }
     bool has_property(Offset place, uint8_t id) const { return find_property(place, id) != nowhere; }
-    uint16_t id_of(Offset place) const { return is_kept(place) ? id_at(place) : uint16_t{0}; }
-    bool is_kept(Offset place) const { return answer_to(data_[place]) != nullptr; }
+    uint16_t id_of(Offset place) const { return awaits_answer(data_[place]) ? id_at(place) : uint16_t{0}; }
+    bool is_kept(Offset place) const { return awaits_answer(data_[place]); }
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
     void erase(Offset place) {
@@ -1781,14 +1842,10 @@ public:
     // PUBREC came: a PUBREL at the end takes the message's place in the index, and the payload's room is free.
     // Needs can_answer().
     void release(uint16_t id) {
+        (void)append(first_byte_of(PacketType::pubrel), id, for_answer);
         const Offset k = locate(id);
-        uint8_t* p = data_ + at_[end];
-        p[0] = first_byte_of(PacketType::pubrel);
-        p[1] = 2;
-        store_u16(p + 2, id);
         const Offset message = entry(k);
-        set_entry(k, at_[end]);
-        added(4, false);
+        set_entry(k, static_cast<Offset>(at_[end] - 4));
         ++kept_;
         kill(message);
         trim();
@@ -1806,10 +1863,10 @@ public:
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
             if (type == PacketType::pubrel) ++unreleased;
-            if (is_kept(place)) {
+            if (awaits_answer(data_[place])) {
                 if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
-                kill(place);   // a topic alias ends with its connection [5: MQTT-3.3.2-7]
+                forget(place);   // a topic alias ends with its connection [5: MQTT-3.3.2-7]
             }
         }
         at_[ping] = nowhere;
@@ -1856,13 +1913,13 @@ public:
         }
         if (growth > room(for_message)) return false;
         const Offset from_end = at_[end] + growth;
-        memmove(data_ + growth, data_, at_[end]);
+        copy(data_ + growth, data_, at_[end]);
         for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
         if (at_[stream] != nowhere) at_[stream] += growth;
         Offset to = 0, size;
         for (Offset from = growth; from < from_end; from += size) {
             size = size_at(from);
-            const Offset k = is_kept(from) ? locate(id_at(from)) : nowhere;
+            const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             const Offset header = header_size(from, remaining);
             const Offset front = has_properties(from) ? properties_at(from) - from - header : size - header;
             const Offset behind = has_properties(from) ? behind_properties(from + header + front) : from + size;
@@ -1877,10 +1934,10 @@ public:
             const bool streamed = from == at_[stream];
             uint8_t head[5] = {first};
             const Offset new_header = static_cast<Offset>(store_variable(head + 1, remaining) - head);
-            memmove(data_ + to + new_header, data_ + from + header, front);
-            memcpy(data_ + to, head, new_header);
+            copy(data_ + to + new_header, data_ + from + header, front);
+            copy(data_ + to, head, new_header);
             if (length != 0) data_[to + new_header + front] = 0;
-            memmove(data_ + to + new_header + front + length, data_ + behind, from + size - behind);
+            copy(data_ + to + new_header + front + length, data_ + behind, from + size - behind);
             const Offset new_size = new_header + front + length + (from + size - behind);
             if (streamed) {
                 at_[stream] = to;
@@ -1907,9 +1964,9 @@ public:
         store_u32(data_ + value, seconds);
         if (seconds < expiry_) expiry_ = seconds;
     }
-    // A message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
+    bool may_expire(uint32_t now) const { return expiry_ != never && now - aged_at_ >= 1000; }
+    // Then: a message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
     Offset expired(uint32_t now) {
-        if (expiry_ == never || now - aged_at_ < 1000) return nowhere;
         const uint32_t passed = seconds_since(aged_at_, now);
         uint32_t least = never;
         for (const bool take_off : {false, true})
@@ -1981,11 +2038,9 @@ public:
     bool stream_ready() const { return stream_left_ != 0 && at_[sent] == at_[gate]; }
     void stream_written(uint32_t size) { stream_left_ -= size; }
     bool stream_pending() const { return at_[stream] != nowhere && at_[stream] >= at_[main]; }   // its header is unsent
-    uint16_t stream_to_resend() {
-        if (!stream_resend_) return 0;
-        stream_resend_ = false;
-        return id_at(at_[stream]);
-    }
+    // The id of the message whose payload has to be sent again; 0: none, or it has been told.
+    uint16_t stream_to_resend() const { return stream_resend_ ? id_at(at_[stream]) : uint16_t{0}; }
+    void told_to_resend() { stream_resend_ = false; }
 
     // ---- sizes
 
@@ -2078,11 +2133,12 @@ private:
 
     uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
     Offset entry(Offset k) const {
-        Offset place;
-        memcpy(&place, entry_address(k), entry_size);
-        return place;
+        return static_cast<Offset>(entry_size == 4 ? load_u32(entry_address(k)) : load_u16(entry_address(k)));
     }
-    void set_entry(Offset k, Offset place) { memcpy(entry_address(k), &place, entry_size); }
+    void set_entry(Offset k, Offset place) {
+        if (entry_size == 4) store_u32(entry_address(k), place);
+        else store_u16(entry_address(k), static_cast<uint16_t>(place));
+    }
 
     // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
     // ids wrap around; an entry that is out of date still has the bytes of its packet.
@@ -2110,16 +2166,29 @@ private:
         const size_t left = capacity_ - at_[end] - hi_ * entry_size;
         return left > aside ? left - aside : 0;
     }
-    // A packet has been encoded behind the others, or could not be. False: there is room now, try again.
-    bool settled(Encoded& out, size_t aside) {
-        if (out.error == Error::no_space) {
-            if (out.size + aside > capacity_) out = {Error::packet_too_large, 0};
-            else return !compact();
-        }
-        if (out.error == Error::ok && wire_size(at_[end]) > maximum_packet_size)   // [5: MQTT-3.2.2-15]
-            out = {Error::packet_too_large, 0};
-        if (out.error == Error::ok) added(static_cast<Offset>(out.size), answer_to(data_[at_[end]]) != nullptr);
+    bool make_room(size_t size, size_t aside) {
+        while (room(aside) < size)
+            if (!compact()) return false;
         return true;
+    }
+
+    using Encoder = Encoded (*)(const void* packet, Buffer out, Version version, bool with_rest);
+    template <class Packet>
+    static Encoded encode_any(const void* packet, Buffer out, Version version, bool with_rest) {
+        return encode(*static_cast<const Packet*>(packet), out, version, with_rest);
+    }
+    Encoded append(Encoder encoder, const void* packet, uint8_t first_byte, Reserve reserve, bool with_rest) {
+        const bool kept = awaits_answer(first_byte);
+        const size_t aside = reserve + (kept ? entry_size : 0);
+        Encoded out;
+        do out = encoder(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
+        while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
+        if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
+        if (out.error != Error::ok) return out;
+        if (has_v5 && (with_rest ? out.size : wire_size(at_[end])) > maximum_packet_size)
+            return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
+        added(static_cast<Offset>(out.size), kept);
+        return out;
     }
     void added(Offset size, bool kept) {
         const Offset place = at_[end];
@@ -2140,9 +2209,13 @@ private:
 
     void kill(Offset place) {
         if (counts(data_[place])) --kept_;
-        data_[place] |= dead;
-        holes_ = true;
+        forget(place);
         drop_dead_entries();
+    }
+    // The same for what has no entry in the index.
+    void forget(Offset place) {
+        data_[place] |= dead;
+        if (place != begin_) holes_ = true;
     }
     // The first entry of the index is always a live one.
     void drop_dead_entries() {
@@ -2155,13 +2228,15 @@ private:
             if (begin_ == at_[stream]) at_[stream] = nowhere;
             begin_ += size;
         }
-        const bool empty = begin_ == at_[end];
-        if (empty) {
+        if (begin_ == at_[end]) {
+            for (Offset& mark : at_)
+                if (mark != nowhere) mark = 0;
             begin_ = lo_ = hi_ = 0;
             holes_ = false;
+        } else if (at_[main] < begin_ || at_[ahead] < begin_) {
+            for (Offset& mark : at_)
+                if (mark != nowhere && mark < begin_) mark = begin_;
         }
-        for (Offset& mark : at_)
-            if (mark != nowhere && (empty || mark < begin_)) mark = begin_;
     }
     // All that is live is to be sent, from the front, and nothing goes out yet.
     void close() {
@@ -2172,20 +2247,29 @@ private:
     }
     // The only function that moves bytes. False: there was nothing to gain.
     bool compact() {
-        if (begin_ == 0 && lo_ == 0 && !holes_) return false;
+        const Offset old_end = at_[end];
+        trim();
+        if (begin_ == 0 && lo_ == 0 && !holes_) return at_[end] != old_end;
         Offset live = 0;
+        const Offset by = holes_ ? 0 : begin_;   // without holes, all that is live moves by so much
         for (Offset k = lo_; k < hi_; ++k) {
             const Offset place = entry(k);
-            if (!is_dead(data_[place])) set_entry(live++, place);
+            if (place >= begin_ && !is_dead(data_[place])) set_entry(live++, place - by);
         }
         lo_ = 0;
         hi_ = live;
+        if (!holes_) {
+            copy(data_, data_ + by, at_[end] - by);
+            for (Offset& mark : at_)
+                if (mark != nowhere) mark -= by;
+            begin_ = 0;
+            return true;
+        }
         Offset to = 0, size;
-        const Offset old_end = at_[end];
         for (Offset from = begin_; from < old_end; from += size) {
             size = size_at(from);
             const bool keep = !is_dead(data_[from]);
-            const Offset k = keep && answer_to(data_[from]) != nullptr ? locate(id_at(from)) : nowhere;
+            const Offset k = keep && awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             for (Offset& mark : at_) {
                 if (mark < from || mark - from >= size) continue;
                 if (!keep && &mark == &at_[stream])
@@ -2194,7 +2278,7 @@ private:
                     mark = keep ? mark - from + to : to;
             }
             if (!keep) continue;
-            if (from != to) memmove(data_ + to, data_ + from, size);
+            if (from != to) copy(data_ + to, data_ + from, size);
             if (k != nowhere) set_entry(k, to);
             to += size;
         }
@@ -2217,7 +2301,7 @@ private:
     uint16_t in_flight_ = 0;       // ... and those of them that do not wait
     enum : uint8_t { closed, waiting, open } mode_ = closed;
     bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
-    bool holes_ = false;           // there is a dead packet somewhere
+    bool holes_ = false;           // there may be a dead packet behind `begin_`
     bool stream_resend_ = false;
 
 #if MQTT_ENABLE_V5
@@ -2321,13 +2405,20 @@ public:
         uint16_t kept = answered_count();
         for (uint16_t i = kept; i < count_; ++i)
             if ((at(i)[2] & (acknowledged | qos_2 | refused)) == (acknowledged | qos_2))
-                memmove(at(kept++), at(i), entry_size);
+                copy(at(kept++), at(i), entry_size);
         count_ = carried_ = kept;
         open_ = 0;
     }
     void clear() { count_ = open_ = carried_ = 0; }
-    // Are all of them of this connection? Those of earlier ones do not count in MQTT 5 (section 4.9).
-    bool all_new() const { return carried_ == 0; }
+    // In MQTT 5 the server may send as many on each connection (section 4.9), and may never release those of earlier
+    // ones: it gives up what is now too large for us, without its topic alias, say [5: MQTT-3.1.2-25]. What it has not
+    // given up comes first, in the original order [MQTT-4.6.0-1]: so the oldest one makes room for what it sends.
+    // False: all are of this connection.
+    bool forget_carried() {
+        if (carried_ == 0) return false;
+        remove(0);
+        return true;
+    }
 
 private:
     static constexpr uint16_t none = 0xFFFF;
@@ -2357,7 +2448,7 @@ private:
             head_ = head_ + 1 == capacity_ ? uint16_t{0} : static_cast<uint16_t>(head_ + 1);
             return;
         }
-        for (; i < count_; ++i) memcpy(at(i), at(static_cast<uint16_t>(i + 1)), entry_size);
+        for (; i < count_; ++i) copy(at(i), at(static_cast<uint16_t>(i + 1)), entry_size);
     }
 
     uint8_t* data_ = nullptr;
@@ -2411,7 +2502,7 @@ public:
         for (size_t at = 0, size; at < used_; at += size) {
             size = size_at(at);
             if (load_u16(memory_.data + at) != alias) continue;
-            memmove(memory_.data + at, memory_.data + at + size, used_ - at - size);
+            copy(memory_.data + at, memory_.data + at + size, used_ - at - size);
             used_ -= size;
             --count_;
             break;
@@ -2420,7 +2511,7 @@ public:
         uint8_t* const p = memory_.data + used_;
         store_u16(p, alias);
         store_u16(p + 2, static_cast<uint16_t>(topic.size()));
-        if (!topic.empty()) memcpy(p + entry_head, topic.data(), topic.size());
+        copy(p + entry_head, Bytes(topic).data(), topic.size());
         used_ += entry_head + topic.size();
         ++count_;
     }
@@ -2454,14 +2545,15 @@ struct Limits {
 };
 
 // The protocol without I/O. What a pump around it does (`Client` below is one):
-//   tick(now)                   what is due by time: the next attempt, a ping
-//   next(now)                   until it returns none: what has been received, as events
-//   wants_open()                open the connection, then opened(now)
-//   output(now), sent(n, now)   write what output() shows, tell how much of it was taken
-//   input(), received(n, now)   read into what input() shows, tell how much came
-//   lost(error)                 the connection is gone, or could not be opened
-//   expire(now, nothing_read)   time-outs
-//   wants_close()               close the connection, then closed(now, random)
+//   at(now_ms)             before anything that depends on time: it is this late
+//   tick()                 what is due by time: the next attempt, a ping
+//   next(event)            until it returns false: what has been received, as events
+//   wants_open()           open the connection, then opened()
+//   output(), sent(n)      write what output() shows, tell how much of it was taken
+//   input(), received(n)   read into what input() shows, tell how much came
+//   lost(error)            the connection is gone, or could not be opened
+//   expire(nothing_read)   time-outs
+//   wants_close()          close the connection, then closed(random)
 class Engine {
 public:
     explicit Engine(const Buffers& buffers)
@@ -2472,15 +2564,17 @@ public:
           aliases_fit_(buffers.received_aliases.size >= Aliases::entry_head * buffers.topic_alias_maximum)
 #endif
     {
-        const uint32_t inbox = (uint32_t{buffers.receive_maximum} * Inbox::entry_size + 3) & ~uint32_t{3};
+        const uint32_t inbox = uint32_t{buffers.receive_maximum} * Inbox::entry_size;
         if (outbox_.capacity() < inbox + Outbox::for_message) return;   // told by connect()
-        outbox_.set_aside(inbox);                                       // a multiple of 4 keeps the index aligned
+        outbox_.set_aside(inbox);
         inbox_.init(buffers.tx.data + outbox_.capacity(), buffers.receive_maximum);
     }
 
+    void at(uint32_t now_ms) { now_ = now_ms; }
+
     // ---- what the application asks for; documented at Client
 
-    Error connect(const ConnectOptions& options, uint32_t now) {
+    Error connect(const ConnectOptions& options) {
         if (state_ != State::stopped) return Error::already_started;
         if (inbox_.capacity() == 0) return Error::buffer_too_small;
         if (options.client_id.empty() && !options.clean_session && !assigns_client_id(options))
@@ -2503,13 +2597,12 @@ public:
         identity_ = identity;
         options_ = &options;
         attempts_ = 0;
-        now_ = now;
-        delay_ = 0;   // the time-out begins with the first poll()
         enter(State::waiting);
+        timer_ = 0;   // the time-out begins with the first poll()
         return Error::ok;
     }
 
-    Error disconnect(const Disconnect& packet, uint32_t now) {
+    Error disconnect(const Disconnect& packet) {
         if (state_ == State::stopped || stopping_) return Error::not_started;
         if (state_ == State::disconnecting) return Error::ok;
         if (state_ != State::connected) return abort();
@@ -2517,12 +2610,14 @@ public:
         if (!v5_ && packet.reason != ReasonCode::success) return abort();   // the server publishes the will, at least
         if constexpr (has_v5)
             if (v5_ && !may_send(packet)) return Error::invalid_properties;
-        now_ = now;
         acknowledge_seen();   // what is being handled while this is called
-        const Encoded out = outbox_.append(packet, Outbox::for_disconnect);
-        if (out.error != Error::ok) return out.error;
-        if constexpr (has_v5)
+        if constexpr (has_v5) {
+            const Error error = outbox_.append(packet, Outbox::for_disconnect).error;
+            if (error != Error::ok) return error;
             if (v5_) ended_by(packet);
+        } else {
+            (void)outbox_.append(packet.first_byte(), 0, Outbox::for_disconnect);   // it has a reserve
+        }
         enter(State::disconnecting);
         return Error::ok;
     }
@@ -2533,25 +2628,21 @@ public:
         return Error::ok;
     }
 
-    // `now` matters only if there are properties.
-    Result publish(Publish& message, uint32_t now) {
+    Result publish(Publish& message) {
         if constexpr (has_v5) {
-            if (!message.properties.empty()) now_ = now;
             if (!may_have(message.properties)) return {Error::invalid_properties};
             return publish_aliased(message);
         } else {
-            (void)now;
             return enqueue_message(message, false, 0);
         }
     }
 
-    Result begin_publish(Publish& head, uint32_t size, uint32_t now) {
+    Result begin_publish(Publish& head, uint32_t size) {
         if (state_ != State::connected) return {state_ == State::stopped ? Error::not_started : Error::not_connected};
         (void)output();   // lets those go that wait for nothing
         if (!outbox_.can_stream()) return {Error::publish_in_progress};
         if constexpr (has_v5)
             if (!may_have(head.properties)) return {Error::invalid_properties};
-        now_ = now;
         head.payload = Bytes(nullptr, static_cast<size_t>(size));   // only tells its size: with_rest is false
         const size_t aside = head.topic.size() + head.properties.block().size() + 24;
         if (head.payload.size() != size || aside > Outbox::nowhere || size > Outbox::nowhere - aside)
@@ -2581,7 +2672,7 @@ public:
     }
 
     // Answers an AUTH of the server's, or begins to authenticate anew (5: section 4.12).
-    Error authenticate(Properties properties, uint32_t now) {
+    Error authenticate(Properties properties) {
 #if MQTT_ENABLE_V5
         if (!accepting()) return Error::not_started;
         if (!v5_ || !(connected() || (state_ == State::awaiting_connack && authentication_ == client)))
@@ -2589,7 +2680,6 @@ public:
         if (!options_->properties.has(prop::authentication_method) || authentication_ == server)
             return Error::invalid_argument;   // [5: MQTT-4.12.0-7]
         if (!is_method(properties)) return Error::invalid_properties;
-        now_ = now;
         Disconnect packet;
         packet.type = PacketType::auth;
         packet.reason = authentication_ == client ? ReasonCode::continue_authentication : ReasonCode::re_authenticate;
@@ -2608,35 +2698,34 @@ public:
         enter(State::connecting);
         return Error::ok;
 #else
-        (void)properties, (void)now;
+        (void)properties;
         return Error::not_connected;
 #endif
     }
 
     // ---- events
 
-    // One event, or none: then more input is needed, or time has to pass. Releases what the previous event pointed to.
-    Event next(uint32_t now) {
-        now_ = now;
-        drained_ = false;
+    // One event, into a new one; or false: then more input is needed, or time has to pass. Releases what the previous
+    // event pointed to.
+    bool next(Event& event) {
+        drained_ = again_ = false;
         settle();
-        Event event;
         told_later(event);
-        if (event.kind != Event::none) return event;
-        while (legal_packets() != 0) {
+        while (event.kind == Event::none && in_begin_ != in_end_ && legal_packets() != 0) {
             blocked_ = false;
-            const Step step = in_left_ == 0 ? receive(event) : skipping() ? skip(event) : receive_piece(event);
-            if (event.kind != Event::none) return event;
+            const Step step = head_ == 0 ? receive(event) : receive_piece(event);
             if (step == Step::wait) break;
         }
-        drained_ = true;
-        return event;
+        drained_ = event.kind == Event::none;
+        return !drained_;
     }
 
+    // Has next() nothing to tell, as far as is known?
+    bool drained() const { return drained_ && !again_; }
+
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
-    bool tick(uint32_t now) {
-        now_ = now;
-        if (state_ == State::waiting && left_of(since_, delay_) == 0) enter(State::opening);
+    bool tick() {
+        if (state_ == State::waiting && time_left() == 0) enter(State::opening);
         if (state_ != State::connected || ping_due() != 0) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
@@ -2649,27 +2738,24 @@ public:
 
     // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at
     // late.
-    void expire(uint32_t now, bool nothing_read) {
-        now_ = now;
-        if (time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
-        if (state_ == State::rejecting) return fail(error_);
-        fail(exceeded() ? Error::receive_maximum_exceeded
-             : answering() ? Error::response_timeout : Error::connect_timeout);   // [MQTT-3.12.4-1]
+    void expire(bool nothing_read) {
+        if (state_ <= State::waiting || time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
+        fail(state_ == State::rejecting ? error_
+             : state_ < State::connected ? Error::connect_timeout
+             : exceeded() ? Error::receive_maximum_exceeded : Error::response_timeout);   // [MQTT-3.12.4-1]
     }
 
     // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
-    uint32_t idle_ms(uint32_t now) {
-        now_ = now;
-        if (!drained_ || wants_close()) return 0;
-        const uint32_t left = state_ == State::waiting ? left_of(since_, delay_) : time_left();
-        const uint32_t ping = state_ == State::connected ? ping_due() : forever;
-        uint32_t least = left < ping ? left : ping;
+    uint32_t idle_ms() {
+        if (!drained() || wants_close()) return 0;
+        const uint32_t left = time_left(), ping = state_ == State::connected ? ping_due() : forever;
 #if MQTT_ENABLE_V5
         uint32_t since;
-        const uint32_t ms = outbox_.expiry_ms(since), expiry = ms == forever ? forever : left_of(since, ms);
-        if (expiry < least) least = expiry;
+        const uint32_t ms = outbox_.expiry_ms(since);
+        return least(least(left, ping), left_of(since, ms));
+#else
+        return least(left, ping);
 #endif
-        return least;
     }
 
     // ---- the connection
@@ -2693,8 +2779,7 @@ public:
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::failed; }
 
-    void opened(uint32_t now) {
-        now_ = now;
+    void opened() {
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
         limits_ = Limits{};
@@ -2714,21 +2799,19 @@ public:
     }
 
     // The pump has closed it. `random` spreads the reconnects of many clients.
-    void closed(uint32_t now, uint32_t random) {
-        now_ = now;
-        in_begin_ = in_end_ = 0;
-        in_left_ = 0;
+    void closed(uint32_t random) {
+        in_begin_ = in_end_ = head_ = 0;
         outbox_.rewind();
         inbox_.forget_open();
         told_ = false;
-        pinging_ = ping_unseen_ = payload_waits_ = resuming_ = false;
+        pinging_ = ping_unseen_ = payload_waits_ = resuming_ = blocked_ = false;
         drained_ = false;
         if (stopping_ || (options_->reconnect_max_ms == 0 && !falling_back())) {
             options_ = nullptr;
             enter(State::stopped);
         } else {
-            delay_ = falling_back() ? 0 : back_off(random);
             enter(State::waiting);
+            timer_ = falling_back() ? 0 : back_off(random);
         }
         stopping_ = false;
 #if MQTT_ENABLE_V5
@@ -2737,23 +2820,20 @@ public:
     }
 
     // What to write now. Bytes may move after anything else is called.
-    Bytes output(uint32_t now) {
-        now_ = now;
-        return output();
-    }
     Bytes output() {
         if (state_ == State::connecting || state_ == State::rejecting)
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
         if (!answering() || resuming_) return {};
 #if MQTT_ENABLE_V5
-        if (outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
+        if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
         outbox_.admit(window());
+        if (outbox_.stream_to_resend() != 0) again_ = true;
         return outbox_.unsent();
     }
-    void sent(size_t size, uint32_t now) {
+    void sent(size_t size) {
         MQTT_ASSERT(size <= output().size());
-        sent_at_ = now_ = now;
+        sent_at_ = now_;
         if (state_ == State::rejecting) {
             in_begin_ += size;
             if (in_begin_ == in_end_) fail(error_);
@@ -2761,7 +2841,7 @@ public:
         }
         if (state_ != State::connecting) {
             outbox_.written(size);
-            if (blocked_) drained_ = false;   // what could not be taken before, perhaps can now
+            if (blocked_ || inbox_.open() != 0) again_ = true;   // what had no room before, perhaps has now
             if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
             if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
@@ -2784,16 +2864,16 @@ public:
         if (state_ == State::rejecting) return {rx_.data + farewell_size, rx_.size - farewell_size};
         if (legal_packets() == 0) return {};
         if (in_begin_ != 0 && drained_ && !blocked_) {   // only an incomplete packet is left
-            if (in_begin_ != in_end_) memmove(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
+            copy(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
             in_end_ -= in_begin_;
             in_begin_ = 0;
         }
         return {rx_.data + in_end_, blocked_ ? 0 : rx_.size - in_end_};
     }
-    void received(size_t size, uint32_t now) {
+    void received(size_t size) {
         if (state_ == State::disconnecting || state_ == State::rejecting) return;
         MQTT_ASSERT(size <= rx_.size - in_end_);
-        received_at_ = now_ = now;
+        received_at_ = now_;
         in_end_ += size;
         drained_ = false;
     }
@@ -2805,8 +2885,8 @@ public:
         (void)output();
         return connected() && outbox_.stream_ready();
     }
-    void payload_sent(size_t size, size_t of, uint32_t now) {
-        if (size != 0) sent_at_ = now_ = now;
+    void payload_sent(size_t size, size_t of) {
+        if (size != 0) sent_at_ = now_;
         outbox_.stream_written(static_cast<uint32_t>(size));
         payload_waits_ = size != of;
     }
@@ -2863,8 +2943,10 @@ private:
 
     void enter(State state) {
         state_ = state;
-        // There is one time-out for all of connecting.
-        if (state != State::connecting && state != State::awaiting_connack) since_ = now_;
+        if (state == State::connecting || state == State::awaiting_connack) return;   // one time-out for all of connecting
+        since_ = now_;
+        timer_ = state == State::opening ? options_->connect_timeout_ms
+                 : state == State::disconnecting || state == State::rejecting ? options_->response_timeout_ms : forever;
     }
     void leave() {
         if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
@@ -2911,38 +2993,31 @@ private:
 
     uint32_t left_of(uint32_t since, uint32_t duration) const {
         const uint32_t elapsed = now_ - since;   // right also when the clock has wrapped around
-        return elapsed < duration ? duration - elapsed : 0;
+        return duration == forever ? forever : elapsed < duration ? duration - elapsed : 0;
     }
-    // Until a time-out.
+    // Until a time-out, or the next attempt.
     uint32_t time_left() const {
-        switch (state_) {
-        case State::opening:
-        case State::connecting:
-        case State::awaiting_connack: return left_of(since_, options_->connect_timeout_ms);
-        case State::disconnecting:
-        case State::rejecting: return left_of(since_, options_->response_timeout_ms);
-        case State::connected: break;
-        default: return forever;
-        }
-        if (exceeded()) return left_of(received_at_, options_->response_timeout_ms);
+        if (state_ != State::connected) return left_of(since_, timer_);
+        const uint32_t timeout = options_->response_timeout_ms;
+        if (exceeded()) return left_of(received_at_, timeout);
         if (outbox_.stream_left() != 0 && keep_alive() != 0) {
             // No ping can be sent within a message; its payload has to move instead.
-            const uint32_t limit = keep_alive() * uint32_t{875} + options_->response_timeout_ms;
-            const uint32_t written = left_of(sent_at_, limit), read = left_of(received_at_, limit);
-            return written > read ? written : read;
+            const uint32_t limit = ping_interval() + timeout;
+            return most(left_of(sent_at_, limit), left_of(received_at_, limit));
         }
         // Where it is the application that lets PINGRESP wait, there is none.
         const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
-        return pinging_ && !held ? left_of(pinged_at_, options_->response_timeout_ms) : forever;
+        return pinging_ && !held ? left_of(pinged_at_, timeout) : forever;
     }
+    static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
+    static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+    uint32_t ping_interval() const { return keep_alive() * uint32_t{875}; }
     // Until a PINGREQ: 7/8 of the keep-alive time after we last sent something [MQTT-3.1.2-23], or after the server
     // did, which may be gone without our noticing.
     uint32_t ping_due() const {
         if (keep_alive() == 0 || outbox_.stream_left() != 0) return forever;
-        const uint32_t limit = keep_alive() * uint32_t{875};
-        const uint32_t until_sent = outbox_.ping_waits() ? forever : left_of(sent_at_, limit);
-        const uint32_t until_received = pinging_ ? forever : left_of(received_at_, limit);
-        return until_sent < until_received ? until_sent : until_received;
+        return least(left_of(sent_at_, outbox_.ping_waits() ? forever : ping_interval()),
+                     left_of(received_at_, pinging_ ? forever : ping_interval()));
     }
 
     // ---- sending
@@ -3009,13 +3084,14 @@ private:
     void answer_open() {
         for (Ack due = inbox_.due(); due.packet_id != 0; due = inbox_.due()) {
             // Without a connection there is nobody to answer; a QoS 2 id is remembered all the same.
-            if (connected() && outbox_.append(due, Outbox::for_answer).error != Error::ok) return;
+            if (connected() && !outbox_.append(due.first_byte(), due.packet_id, Outbox::for_answer, due.reason)) return;
             inbox_.answered();
         }
     }
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     void acknowledge_seen() {
+        if (inbox_.open() == 0) return;
         if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
@@ -3061,14 +3137,18 @@ private:
             return;
         }
 #if MQTT_ENABLE_V5
-        const Outbox::Offset expired = outbox_.expired(now_);
-        if (expired != Outbox::nowhere) {
-            tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
-            return outbox_.expire(expired);
+        if (outbox_.may_expire(now_)) {
+            const Outbox::Offset expired = outbox_.expired(now_);
+            if (expired != Outbox::nowhere) {
+                tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
+                return outbox_.expire(expired);
+            }
         }
 #endif
         const uint16_t id = outbox_.stream_to_resend();
-        if (id != 0) tell(event, Event::resend_payload, id);
+        if (id == 0) return;
+        outbox_.told_to_resend();
+        tell(event, Event::resend_payload, id);
     }
 
     // After CONNACK: what is left of earlier connections goes out again, up to something that has to be told as
@@ -3097,7 +3177,6 @@ private:
         const size_t size = in_end_ - in_begin_;
         FixedHeader header;
         if (read_fixed_header(packet, size, header, version()) != Error::ok) return reject(Error::malformed_packet);
-        if (size == 0) return Step::wait;
         if ((bit(header.type()) & legal_packets()) == 0) return reject(Error::protocol_error);
         if (header.size == 0) return Step::wait;
         if (has_v5 && v5_ && options_->maximum_packet_size != 0 && header.packet_size() > options_->maximum_packet_size)
@@ -3136,7 +3215,7 @@ private:
             farewell.reason = reason_;
             in_begin_ = 0;
             in_end_ = static_cast<size_t>(encode(farewell, Buffer(rx_.data, farewell_size), Version::v5).size);
-            in_left_ = 0;
+            head_ = 0;
             enter(State::rejecting);
             return Step::wait;
         }
@@ -3154,9 +3233,10 @@ private:
     bool can_remember(QoS qos, uint16_t packet_id) {
         if (qos == QoS::at_most_once || !inbox_.full()) return true;
         if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
+        if (v5_ && inbox_.forget_carried()) return true;
         // [5: MQTT-3.3.4-9], but first our answers go out, so that each connection gets on: mosquitto 2.0.11 sends more
         // than it may whenever messages wait there.
-        if (v5_ && inbox_.all_new() && output().empty())
+        if (v5_ && output().empty())
             (void)reject(Error::receive_maximum_exceeded);
         else
             blocked_ = true;
@@ -3166,7 +3246,7 @@ private:
     // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
     bool exceeded() const { return blocked_ && inbox_.full() && inbox_.open() == 0; }
 
-    Step on_connack(Bytes body, Event& event) {
+    Step on_connack(const Bytes& body, Event& event) {
         Connack connack;
         // Servers that do not know MQTT 5 answer in the form of 3.1.1, which 5 does not have.
         const bool old_form = has_v5 && v5_ && body.size() == 2;
@@ -3207,7 +3287,7 @@ private:
         return Step::go_on;
     }
 
-    Step on_publish(const FixedHeader& header, Bytes body, Event& event) {
+    Step on_publish(const FixedHeader& header, const Bytes& body, Event& event) {
         Publish packet;
         const Error error = decode_body(header.first_byte, body, packet, version());
         if (error != Error::ok) return reject(error);
@@ -3226,7 +3306,7 @@ private:
             return;
         }
         if (complete && packet.qos != QoS::at_most_once) inbox_.push(packet.packet_id, packet.qos);
-        if (v5_ && packet.topic.empty()) {   // its alias is of a topic for which there was no room
+        if (packet.topic.empty()) {   // there was no room for it, here or when its alias was set
             if (complete) tell_skipped(packet.packet_id, packet.qos, total, event);
             return;
         }
@@ -3256,56 +3336,42 @@ private:
         answer_open();
     }
 
-    Step on_pubrel(const Ack& ack, Event& event) {
-        Ack answer;
-        answer.type = PacketType::pubcomp;
-        answer.packet_id = ack.packet_id;
-        // Also for an id that we do not know: the server may not have seen our PUBCOMP.
-        if (!inbox_.released(ack.packet_id)) answer.reason = ReasonCode::packet_identifier_not_found;
-        (void)outbox_.append(answer, Outbox::for_answer);
-        tell(event, Event::pubrel, ack.packet_id);
-        event.reason = ack.reason;
-        event.properties = ack.properties;
-        return Step::go_on;
-    }
-
     // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
-    Step on_answer(uint8_t first_byte, Bytes body, Event& event) {
-        const PacketType type = static_cast<PacketType>(first_byte >> 4);
-        Suback codes;
-        Ack answer;
-        Error error;
-        if (type == PacketType::suback || type == PacketType::unsuback) {
-            error = decode_body(first_byte, body, codes, version());
-            answer.packet_id = codes.packet_id;
-            answer.properties = codes.properties;
-        } else {
-            error = decode_body(first_byte, body, answer, version());
-        }
+    Step on_answer(uint8_t first_byte, const Bytes& body, Event& event) {
+        Answer answer;
+        const Error error = decode_body(first_byte, body, answer, version());
         if (error != Error::ok) return reject(error);
         if constexpr (has_v5)
             if (unasked(answer.properties)) return reject(Error::protocol_error);   // [5: MQTT-3.1.2-29]
-        if (type == PacketType::pubrel) return on_pubrel(answer, event);
-        const Outbox::Offset place = outbox_.find(answer.packet_id);
-        if (place == Outbox::nowhere) return Step::go_on;
-        const Transition* const transition = Outbox::answer_to(outbox_.first_byte(place));
-        if (transition->answer != type) {
-            // A second PUBREC: our PUBREL is on its way.
-            const bool again = type == PacketType::pubrec && transition->answer == PacketType::pubcomp;
-            return again ? Step::go_on : reject(Error::protocol_error);
+        Event::Kind kind = Event::pubrel;
+        if (answer.type == PacketType::pubrel) {
+            // Also for an id that we do not know: the server may not have seen our PUBCOMP.
+            const bool known = inbox_.released(answer.packet_id);
+            (void)outbox_.append(first_byte_of(PacketType::pubcomp), answer.packet_id, Outbox::for_answer,
+                                 known ? ReasonCode::success : ReasonCode::packet_identifier_not_found);
+        } else {
+            const Outbox::Offset place = outbox_.find(answer.packet_id);
+            if (place == Outbox::nowhere) return Step::go_on;
+            const Transition& transition = *Outbox::answer_to(outbox_.first_byte(place));
+            const bool pubrec = answer.type == PacketType::pubrec;
+            if (transition.answer != answer.type) {
+                if (pubrec && transition.answer == PacketType::pubcomp) return Step::go_on;   // our PUBREL is on its way
+                return reject(Error::protocol_error);
+            }
+            if (!answer.reason_codes.empty() && outbox_.filters(place) != answer.reason_codes.size())
+                return reject(Error::protocol_error);   // [MQTT-3.8.4-5]
+            kind = transition.event;
+            if (pubrec && granted(answer.reason)) {
+                outbox_.release(answer.packet_id);
+            } else {
+                if (pubrec) kind = Event::acknowledged;   // refused [5: MQTT-4.4.0-2]
+                outbox_.erase(place);
+            }
         }
-        if (!codes.reason_codes.empty() && outbox_.filters(place) != codes.reason_codes.size())
-            return reject(Error::protocol_error);   // [MQTT-3.8.4-5]
-        const bool released = type == PacketType::pubrec && granted(answer.reason);
-        const bool refused = type == PacketType::pubrec && !released;
-        tell(event, refused ? Event::acknowledged : transition->event, answer.packet_id);
+        tell(event, kind, answer.packet_id);
         event.reason = answer.reason;
-        event.reason_codes = codes.reason_codes;
+        event.reason_codes = answer.reason_codes;
         event.properties = answer.properties;
-        if (released)
-            outbox_.release(answer.packet_id);
-        else
-            outbox_.erase(place);   // [5: MQTT-4.4.0-2] if it was refused
         return Step::go_on;
     }
 
@@ -3452,7 +3518,7 @@ private:
         if (!assigned) return Error::protocol_error;   // [5: MQTT-3.2.2-16]
         if (client_id_memory_.size == 0) return Error::ok;
         if (assigned->size() > client_id_memory_.size) return Error::buffer_too_small;
-        memcpy(client_id_memory_.data, assigned->data(), assigned->size());
+        copy(client_id_memory_.data, Bytes(*assigned).data(), assigned->size());
         client_id_ = Bytes(client_id_memory_.data, assigned->size()).text();
         return Error::ok;
     }
@@ -3543,13 +3609,14 @@ private:
 
     // Topic aliases are ours to set, identifiers the server's [5: MQTT-3.3.4-6].
     static bool may_have(const Properties& p) {
-        return !p.has(prop::topic_alias) && !p.has(prop::subscription_identifier);
+        return p.empty() || (!p.has(prop::topic_alias) && !p.has(prop::subscription_identifier));
     }
     // Section 3.3.2.3.3.
     Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
-        const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
         const Result result = enqueue_message(message, stream, size);
-        if (expiry && result.ok()) outbox_.expires_in(*expiry, now_);
+        if (message.properties.empty() || !result.ok()) return result;
+        const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
+        if (expiry) outbox_.expires_in(*expiry, now_);
         return result;
     }
     // Only QoS 0: what may be sent again on another connection has its topic with it.
@@ -3605,109 +3672,107 @@ private:
 
     // ---- messages larger than rx
 
-    // rx is full of the beginning of one. What comes before its payload stays in front, which passes behind it.
+    // rx is full of the beginning of one. What comes before its payload stays in front, which passes behind it. If that
+    // does not fit, the topic is passed over, so that the packet id comes into sight, and all behind that is payload.
     Step begin_message(const FixedHeader& header) {
-        large_ = header;
-        const uint32_t behind_length = header.size + 2U;
-        uint32_t head = behind_length + load_u16(rx_.data + header.size) + ((header.first_byte & 0x06) != 0 ? 2U : 0U);
-        if (v5_ && head < rx_.size) {
-            uint32_t properties;
+        const uint32_t topic = load_u16(rx_.data + header.size), id_size = (header.first_byte & 0x06) != 0 ? 2 : 0;
+        uint32_t head = header.size + 2U + topic + id_size;
+        uint32_t behind = v5_ ? 1 : 0, properties;   // the properties and their length
+        bool fits = head < rx_.size;
+        if (v5_ && fits) {
             const size_t length = load_variable(rx_.data + head, rx_.size - static_cast<size_t>(head), properties);
             if (length == malformed) return reject(Error::malformed_packet);
-            head = length != 0 ? head + static_cast<uint32_t>(length) + properties : static_cast<uint32_t>(rx_.size);
-        } else if (v5_) {
-            ++head;   // the length of the properties is beyond, too
+            if (length != 0) behind = static_cast<uint32_t>(length) + properties;
+            fits = length != 0 && head + behind < rx_.size;
         }
-        if (head > header.packet_size() || head == behind_length) return reject(Error::malformed_packet);
-        head_ = static_cast<size_t>(head < rx_.size ? head : behind_length);
-        in_left_ = header.packet_size() - static_cast<uint32_t>(head_);
+        if (head + behind > header.packet_size()) return reject(Error::malformed_packet);
+        if (fits) head += behind;
+        to_skip_ = fits ? uint16_t{0} : static_cast<uint16_t>(topic);
+        total_ = in_left_ = header.packet_size() - head;
+        header_size_ = header.size;
+        skipping_ = to_skip_ != 0;
+        head_ = static_cast<size_t>(head - to_skip_);
 #if MQTT_ENABLE_V5
         // A topic alias may be among what is not looked at, also one that we know already.
-        if (skipping()) received_aliases_.forget();
+        if (skipping_) received_aliases_.forget();
 #endif
         return Step::go_on;
     }
-    // Not even the topic fits. It is never empty, but for MQTT 5, where something more follows.
-    bool skipping() const { return head_ == large_.size + 2U; }
 
+    // One more piece of it.
     Step receive_piece(Event& event) {
-        size_t size = in_end_ - head_;
-        if (size < in_left_ && in_end_ != rx_.size) return Step::wait;
-        if (size > in_left_) size = static_cast<size_t>(in_left_);
-        if (!can_answer(large_.first_byte)) return Step::wait;
         Publish packet;
-        const Error error =
-            decode_body(large_.first_byte, Bytes(rx_.data + large_.size, head_ - large_.size), packet, version());
+        packet.set_first_byte(rx_.data[0]);
+        if (to_skip_ != 0) {
+            uint8_t* const topic = rx_.data + header_size_ + 2;
+            size_t size = static_cast<size_t>(rx_.data + in_end_ - topic);
+            if (size > to_skip_) size = to_skip_;
+            in_end_ -= size;
+            copy(topic, topic + size, static_cast<size_t>(rx_.data + in_end_ - topic));
+            to_skip_ = static_cast<uint16_t>(to_skip_ - size);
+            if (to_skip_ != 0) return Step::wait;
+        }
+        if (in_end_ < head_) return Step::wait;   // the packet id
+        size_t size = in_end_ - head_;
+        if (size < in_left_ && in_end_ != rx_.size && !skipping_) return Step::wait;
+        if (size > in_left_) size = static_cast<size_t>(in_left_);
+        if (!can_answer(rx_.data[0])) return Step::wait;
+        Error error = Error::ok;
+        if (!skipping_)
+            error = decode_body(rx_.data[0], Bytes(rx_.data + header_size_, head_ - header_size_), packet, version());
+        else if (packet.qos != QoS::at_most_once && (packet.packet_id = load_u16(rx_.data + head_ - 2)) == 0)
+            error = Error::malformed_packet;
         if (error != Error::ok) return reject(error);
         if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
         if constexpr (has_v5)
             if (v5_ && !resolve(packet)) return Step::wait;
-        const uint32_t total = large_.packet_size() - static_cast<uint32_t>(head_);
-        deliver(packet, Bytes(rx_.data + head_, size), total - in_left_, total, event);
+        deliver(packet, Bytes(rx_.data + head_, size), total_ - in_left_, total_, event);
         in_left_ -= static_cast<uint32_t>(size);
-        if (in_left_ == 0)
-            in_begin_ = head_ + size;
-        else
+        if (in_left_ != 0) {
             in_end_ = head_;
-        return Step::go_on;
-    }
-
-    // Read past the message, but answer it. Passes first the topic, then the id, then the rest.
-    Step skip(Event& event) {
-        const QoS qos = static_cast<QoS>(large_.first_byte >> 1 & 3);
-        const uint32_t topic = load_u16(rx_.data + large_.size), id_size = qos != QoS::at_most_once ? 2 : 0;
-        const uint32_t total = large_.packet_size() - static_cast<uint32_t>(head_) - topic - id_size;
-        const uint32_t behind_topic = total + id_size;
-        const bool at_id = id_size != 0 && in_left_ == behind_topic;
-        uint32_t most = in_left_ > behind_topic ? in_left_ - behind_topic : at_id ? id_size : in_left_;
-        if (most > in_end_ - head_) most = static_cast<uint32_t>(in_end_ - head_);
-        if (most == 0 || (at_id && most < id_size)) return Step::wait;
-        const bool last = id_size == 0 && in_left_ == most;
-        if (at_id) {
-            const uint16_t id = load_u16(rx_.data + head_);
-            if (id == 0) return reject(Error::malformed_packet);
-            if (!can_answer(large_.first_byte) || !can_remember(qos, id)) return Step::wait;
-            if (qos == QoS::exactly_once && inbox_.has(id)) {
-                answer_again(id);
-            } else {
-                inbox_.push(id, qos);
-                tell_skipped(id, qos, total, event);
-            }
+            return skipping_ ? Step::wait : Step::go_on;
         }
-        in_left_ -= most;
-        in_end_ -= static_cast<size_t>(most);
-        memmove(rx_.data + head_, rx_.data + head_ + most, in_end_ - head_);
-        if (in_left_ == 0) in_begin_ = head_;
-        if (last) tell_skipped(0, qos, total, event);
+        in_begin_ = head_ + size;
+        head_ = 0;
         return Step::go_on;
     }
 
-    Buffer rx_;
-    Outbox outbox_;
-    Inbox inbox_;
-    const ConnectOptions* options_ = nullptr;
-
-    size_t in_begin_ = 0, in_end_ = 0;     // what has come (or is left of CONNECT), in rx_
-    uint32_t in_left_ = 0;                 // of a message that is larger than rx: bytes to come ...
-    size_t head_ = 0;                      // ... bytes of it that stay in front of rx ...
-    FixedHeader large_;                    // ... and what its fixed header says
-
-    uint32_t now_ = 0;
-    uint32_t since_ = 0;                   // when this state began
-    uint32_t delay_ = 0;                   // of State::waiting
-    uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
-
-    uint32_t identity_ = 0;                // hash of server and client id, never 0
-    uint32_t session_ = 0;                 // whose session outbox and inbox belong to; 0: to one that has ended
+    // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
     State state_ = State::stopped;
     Error error_ = Error::ok;              // why the last connection ended
     ReasonCode reason_ = ReasonCode::success;
+    Error drop_error_ = Error::ok;         // something has been dropped, and has to be told
     uint8_t attempts_ = 0;
+    uint8_t header_size_ = 0;              // of a message that is larger than rx
+    bool skipping_ = false;                // ... whose topic does not fit either
     bool told_ = true;                     // the application knows that the connection ended
     bool stopping_ = false;                // disconnect() or abort(): no further attempt
     bool pinging_ = false;                 // a PINGREQ is not answered ...
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
+    bool resuming_ = false;                // connected, but what is left of earlier connections is not gone through yet
+    bool drained_ = true;                  // nothing that has come is left to be looked at ...
+    bool again_ = false;                   // ... but something may be possible that was not
+    bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
+    uint16_t dropped_ = 0;                 // the packet id that drop_error_ is about
+    uint16_t to_skip_ = 0;                 // bytes of a topic that does not fit, to be passed over
+
+    const ConnectOptions* options_ = nullptr;
+    Buffer rx_;
+    size_t in_begin_ = 0, in_end_ = 0;     // what has come (or is left of CONNECT), in rx_
+    // A message that is larger than rx:
+    size_t head_ = 0;                      // bytes of it that stay in front of rx; 0: there is none
+    uint32_t total_ = 0, in_left_ = 0;     // bytes of its payload, and those to come
+
+    uint32_t now_ = 0;
+    uint32_t since_ = 0;                   // when this state began
+    uint32_t timer_ = forever;             // what it has, in ms
+    uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
+
+    uint32_t identity_ = 0;                // hash of server and client id, never 0
+    uint32_t session_ = 0;                 // whose session outbox and inbox belong to; 0: to one that has ended
+    Outbox outbox_;
+    Inbox inbox_;
 #if MQTT_ENABLE_V5
     Limits limits_;
     Aliases received_aliases_, sent_aliases_;
@@ -3730,11 +3795,6 @@ private:
     static constexpr Limits limits_{};     // 3.1.1 has none
     static constexpr bool v5_ = false;
 #endif
-    bool resuming_ = false;                // connected, but what is left of earlier connections is not gone through yet
-    Error drop_error_ = Error::ok;         // something has been dropped, and has to be told
-    uint16_t dropped_ = 0;                 // its packet id
-    bool drained_ = true;                  // nothing that has come is left to be looked at
-    bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
 };
 
 // ---------------------------------------------------------------------------------- 14 the port, and the client
@@ -3802,7 +3862,10 @@ public:
     // Errors: already_started; invalid_client_id, invalid_topic (the will's), invalid_string, invalid_argument,
     // invalid_properties, buffer_too_small; no_space (what waits from a connect() with 3.1.1 becomes a byte or two
     // longer in MQTT 5, and that does not fit into `tx`).
-    Result connect(const ConnectOptions& options) { return {engine_.connect(options, port_.now_ms())}; }
+    Result connect(const ConnectOptions& options) {
+        engine_.at(port_.now_ms());
+        return {engine_.connect(options)};
+    }
 
     // Sends what is queued and DISCONNECT, so that the server forgets the will, and closes; then Event::disconnected
     // with Error::ok, or response_timeout if the server takes no more; until then `options` are used. Without a
@@ -3817,7 +3880,8 @@ public:
         Disconnect packet;
         packet.reason = reason;
         packet.properties = properties;
-        return {engine_.disconnect(packet, port_.now_ms())};
+        engine_.at(port_.now_ms());
+        return {engine_.disconnect(packet)};
     }
 
     // Closes at once, without DISCONNECT: the server publishes the will.
@@ -3828,24 +3892,27 @@ public:
     // with one write, and reads once. Views in an event are valid until the next call, and a received QoS 1 or 2
     // message is acknowledged by the next call, unless `manual_ack` is set.
     Event poll() {
-        const uint32_t now = port_.now_ms();
-        if (engine_.tick(now)) (void)write(now);   // also while messages keep coming
-        Event event = engine_.next(now);
-        if (event.kind != Event::none) return event;
-        const bool nothing_read = !exchange(now);
-        event = engine_.next(now);
-        if (event.kind != Event::none) return event;
-        engine_.expire(now, nothing_read);
+        Event event;
+        engine_.at(port_.now_ms());
+        if (engine_.tick()) (void)write();   // also while messages keep coming
+        if (engine_.next(event)) return event;
+        const bool nothing_read = !exchange();
+        if (!engine_.drained() && engine_.next(event)) return event;
+        engine_.expire(nothing_read);
         if (!engine_.wants_close()) return event;
         broken_ = false;
         port_.close();
-        engine_.closed(now, random());
-        return engine_.next(now);
+        engine_.closed(random());
+        (void)engine_.next(event);
+        return event;
     }
 
     // How long nothing has to be done unless the port can be read (or written, if wants_write()): 0 means poll() at
     // once, `forever` that no timer is running.
-    uint32_t idle_ms() { return broken_ ? 0 : engine_.idle_ms(port_.now_ms()); }
+    uint32_t idle_ms() {
+        engine_.at(port_.now_ms());
+        return broken_ ? 0 : engine_.idle_ms();
+    }
     bool wants_write() { return engine_.wants_open() || engine_.payload_waits() || !engine_.output().empty(); }
     // False while what has come cannot be taken yet: nothing is read, so do not wait for the port to be readable.
     bool wants_read() { return engine_.input().size != 0; }
@@ -3857,7 +3924,10 @@ public:
 
     // Writes what is queued, as far as it goes; poll() does it when nothing received is left. For an application that
     // stops polling for a while.
-    void flush() { (void)write(port_.now_ms()); }
+    void flush() {
+        engine_.at(port_.now_ms());
+        (void)write();
+    }
 
     // Queues a message; copies topic and payload. Also without a connection: it is sent after the next one. QoS 1 and 2
     // are kept until answered, then Event::acknowledged has the packet id that is returned here.
@@ -3871,7 +3941,8 @@ public:
         packet.qos = qos;
         packet.retain = retain;
         packet.properties = properties;
-        return engine_.publish(packet, properties.empty() ? 0 : port_.now_ms());
+        if (!properties.empty()) engine_.at(port_.now_ms());   // they may have a Message Expiry Interval
+        return engine_.publish(packet);
     }
 
     // Begins a message of `size` payload bytes, which write_payload() sends piece by piece, from your memory and
@@ -3889,7 +3960,8 @@ public:
         packet.qos = qos;
         packet.retain = retain;
         packet.properties = properties;
-        return engine_.begin_publish(packet, size, port_.now_ms());
+        engine_.at(port_.now_ms());
+        return engine_.begin_publish(packet, size);
     }
     // Errors: not_connected (or the turn of a message to be sent again has not come yet: wait for resend_payload);
     // invalid_argument (none was begun, or more than its size).
@@ -3897,13 +3969,13 @@ public:
         if (!engine_.connected()) return {Error::not_connected};
         if (engine_.payload_left() == 0 && engine_.payload_pending()) return {Error::not_connected};
         if (engine_.payload_left() == 0 || piece.size() > engine_.payload_left()) return {Error::invalid_argument};
-        const uint32_t now = port_.now_ms();
-        bool alive = engine_.payload_wanted() || write(now);   // first what is queued before it, and its header
+        engine_.at(port_.now_ms());
+        bool alive = engine_.payload_wanted() || write();   // first what is queued before it, and its header
         int n = 0;
         if (alive && engine_.payload_wanted() && !piece.empty()) n = port_.write(piece.data(), piece.size());
         broken_ = !alive || n < 0;                             // poll() tells
         if (broken_) return {Error::not_connected};
-        engine_.payload_sent(static_cast<size_t>(n), piece.size(), now);
+        engine_.payload_sent(static_cast<size_t>(n), piece.size());
         return {Error::ok, static_cast<size_t>(n)};
     }
 
@@ -3950,7 +4022,10 @@ public:
     // Errors: no_space; not_connected (also when it is 3.1.1, or not our turn), not_started; buffer_too_small (`rx`),
     // packet_too_large; invalid_argument (no
     // method in ConnectOptions, or the server has not answered yet), invalid_properties (another method).
-    Result authenticate(Properties properties) { return {engine_.authenticate(properties, port_.now_ms())}; }
+    Result authenticate(Properties properties) {
+        engine_.at(port_.now_ms());
+        return {engine_.authenticate(properties)};
+    }
 
 private:
     Result request(PacketType type, Subscriptions filters, Properties properties) {
@@ -3962,24 +4037,24 @@ private:
     }
 
     // One write. False: the connection is lost.
-    bool write(uint32_t now) {
-        const Bytes out = engine_.output(now);
+    bool write() {
+        const Bytes out = engine_.output();
         if (out.empty()) return !broken_;
         const int n = port_.write(out.data(), out.size());
-        if (n > 0) engine_.sent(static_cast<size_t>(n), now);
+        if (n > 0) engine_.sent(static_cast<size_t>(n));
         return n >= 0 && !broken_;
     }
     // Continues to open, writes once, reads once. Was something read?
-    bool exchange(uint32_t now) {
+    bool exchange() {
         if (engine_.wants_open()) {
             const int n = port_.open(engine_.host(), engine_.port());
             if (n < 0) engine_.lost(Error::connect_failed);
-            if (n > 0) engine_.opened(now);
+            if (n > 0) engine_.opened();
         }
-        bool alive = write(now);
+        bool alive = write();
         const Buffer in = engine_.input();
         const int n = in.size != 0 ? port_.read(in.data, in.size) : 0;
-        if (n > 0) engine_.received(static_cast<size_t>(n), now);
+        if (n > 0) engine_.received(static_cast<size_t>(n));
         // What a server said before it closed comes first, also if writing fails already.
         if (n < 0 || (n == 0 && !alive)) engine_.lost(Error::connection_lost);
         return n > 0;

@@ -2,9 +2,9 @@
 # sh tests/run.sh [--long] [SUITE...]
 #
 # Installs what is missing (Debian and its relatives), builds with GCC and with Clang, sanitizers on and warnings as
-# errors, and runs the suites: unit, engine, integration, tls, build; all of them if none is named. --long: more seeds and
-# larger messages. The last line is `N passed, N failed, N skipped`: doctest's test cases, and one for each check of
-# the suite build, which runs once and calls both compilers itself.
+# errors, and runs the suites: unit, engine, integration, tls, firmware, build; all of them if none is named. --long:
+# more seeds and larger messages. The last line is `N passed, N failed, N skipped`: doctest's test cases, and one for
+# each check of the suite build, which runs once and calls both compilers itself.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
@@ -19,18 +19,19 @@ suites=
 for argument; do
     case $argument in
         --long) long=1 ;;
-        unit | engine | integration | tls | build) suites="$suites $argument" ;;
+        unit | engine | integration | tls | firmware | build) suites="$suites $argument" ;;
         -h | --help) usage 0 ;;
         *) echo "run.sh: what is '$argument'?" >&2; usage 2 >&2 ;;
     esac
 done
-: "${suites:= unit engine integration tls build}"
+: "${suites:= unit engine integration tls firmware build}"
 wants() { case $suites in *" $1"*) true ;; *) false ;; esac }
 
 # --------------------------------------------------------------------------------------------- what must be there
 
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto, and an ordinary user's PATH does not reach
 missing= brokers=
+lwip=.build/lwip     # its source, where it is or will be
 aedes=.build/aedes   # where it is or will be, from npm
 aedes_version=0.51.3
 has_aedes() { grep -qs "\"version\": \"$aedes_version\"" $aedes/node_modules/aedes/package.json; }
@@ -53,8 +54,10 @@ look() {
     has pkg-config || needs pkg-config
     compiles 'int main() {}' clang++ -fsanitize=address,undefined || needs libclang-rt-dev
     compiles '#include <doctest/doctest.h>' g++ -c || needs doctest-dev
-    if wants integration; then
+    if wants integration || wants firmware; then
         has mosquitto || needs mosquitto
+    fi
+    if wants integration; then
         has nats-server || likes nats-server
         has ejabberdctl || likes ejabberd
         has rabbitmq-server || likes rabbitmq-server
@@ -67,10 +70,18 @@ look() {
         has mosquitto || needs mosquitto
         has rabbitmq-server || likes rabbitmq-server
     fi
-    if wants build; then
+    if wants build || wants firmware; then
         has arm-none-eabi-g++ || needs gcc-arm-none-eabi
         compiles '#include <string.h>\n#include <string_view>' arm-none-eabi-g++ -c || needs libstdc++-arm-none-eabi-newlib
+        has xz || needs xz-utils   # of lwIP's source package
+    fi
+    if wants build; then
         has ld.lld || needs lld
+        has qemu-system-arm || needs qemu-system-arm
+    fi
+    if wants firmware; then
+        has make || needs make
+        has qemu-system-arm || needs qemu-system-arm
     fi
 }
 # Runs something as root; fails if that cannot be.
@@ -120,6 +131,10 @@ if wants integration && has npm && ! has_aedes; then
         </dev/null || echo "run.sh: not here, and what is tested with it is skipped: aedes" >&2
 fi
 
+if wants firmware || wants build; then
+    sh tests/support/lwip.sh $lwip || exit 1
+fi
+
 # ------------------------------------------------------------------------------------------------- build, and run
 
 logs=
@@ -133,7 +148,7 @@ builds() {
     mkdir -p .build
     grep -qs "\"source\": \"$root\"" "$folder/meson-info/meson-info.json" || rm -rf "$folder"
     set -- "$@" -Dtests=enabled -Dexamples=enabled -Dwerror=true -Ddebug=true -Db_sanitize=address,undefined \
-        -Db_lundef=false
+        -Db_lundef=false "-Dlwip=$root/$lwip"
     [ -f "$folder/build.ninja" ] && set -- --reconfigure "$@"
     if ! meson setup "$folder" "$@" >"$log" 2>&1; then
         cat "$log"

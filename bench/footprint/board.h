@@ -15,11 +15,34 @@ int board_write(const uint8_t* data, size_t size);
 void board_close(void);
 uint32_t board_now_ms(void);
 
-int board_command(void);                             // what the user wants
+int board_command(void);                             // what the user wants; < 0: nothing
 void board_show(const void* memory, size_t size);    // to the user
 extern uint8_t board_reading[8];                     // of a sensor
 
+void board_tcp(void);                                // the rest of lwIP, for its own client: calls it back
+
 int main(void);
+
+// How the board is called. Its functions have a stack of their own, so that what is seen of the other one, on which main()
+// runs, is the application's and the client's alone: BOARD_FUNCTION(f) defines f, which calls script_f there. What is passed
+// and returned are registers: up to four words, and one.
+#ifdef __arm__
+#define BOARD_FUNCTION(name)                                                                                           \
+    __asm__(".thumb\n.syntax unified\n.global " #name "\n.type " #name ", %function\n.thumb_func\n" #name ":\n"        \
+            "mov ip, r3\nmovs r3, #0\nmsr control, r3\nisb\nmov r3, ip\npush {r4, lr}\nbl script_" #name "\n"         \
+            "pop {r2, r3}\nmov lr, r3\nmovs r3, #2\nmsr control, r3\nisb\nbx lr\n"                                     \
+            ".size " #name ", . - " #name)
+#else
+#define BOARD_FUNCTION(name) __asm__(".global " #name "\n.set " #name ", script_" #name)
+#endif
+
+// What board.c tells another part of the board, in lwip_tcp.c.
+void script_failed(const char* why);
+int script_board_open(const char* host, size_t size, uint16_t port);
+int script_board_read(uint8_t* data, size_t size);
+int script_board_write(const uint8_t* data, size_t size);
+void script_board_close(void);
+uint32_t script_board_now_ms(void);
 
 #ifdef __cplusplus
 }

@@ -1677,6 +1677,32 @@ TEST_CASE("MQTT 5 [MQTT-3.3.4-7] [MQTT-3.3.4-8] [MQTT-4.9.0-2] no more messages 
     CHECK(broker.violations().empty());
 }
 
+TEST_CASE("MQTT 5 [MQTT-3.1.2-25] [MQTT-4.9.0-1] a QoS 2 message that is too large without its topic alias is given up on the next connection, and the client gets on") {
+    Broker broker;
+    broker.config.use_aliases = 1;
+    Device d(broker);
+    d.options.clean_session = false;
+    d.options.maximum_packet_size = 24;
+    d.buffers.receive_maximum = 1;
+    d.connects();
+    CHECK(d.client().subscribe("a/long/topic", mqtt::QoS::exactly_once).ok());
+    (void)d.until(mqtt::Event::subscribed);
+    broker.publish("a/long/topic", "1", mqtt::QoS::exactly_once);          // 23 bytes, with topic and alias
+    (void)d.until(mqtt::Event::received);
+    d.runs();
+    broker.publish("a/long/topic", "12345678", mqtt::QoS::exactly_once);   // 18, with the alias, and 27 with the topic
+    (void)d.until(mqtt::Event::received);
+    broker.disconnect(d.connection(), mqtt::ReasonCode::server_busy);      // before PUBREC
+    CHECK(d.until(mqtt::Event::connected).session_present);
+    CHECK(broker.statistics().too_large == 1);
+    CHECK(broker.session("d")->in_flight == 0);
+    broker.publish("a/long/topic", "2", mqtt::QoS::exactly_once);
+    CHECK(d.until(mqtt::Event::received).message.payload.text() == "2");
+    d.runs();
+    CHECK(broker.session("d")->in_flight == 0);
+    CHECK(broker.violations().empty());
+}
+
 TEST_CASE("MQTT 5 [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15] what the server does not take is refused, or told as dropped if it had been queued") {
     Broker broker;
     broker.config.limits.maximum_qos = mqtt::QoS::at_least_once;

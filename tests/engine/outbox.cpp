@@ -254,6 +254,7 @@ private:
     Bytes shown() {
         outbox_.admit(maximum_);
         const uint16_t id = outbox_.stream_to_resend();
+        outbox_.told_to_resend();
         if (id != 0) {
             const Item* const item = find(id);
             need(item != nullptr && item->payload != 0, "a stream is to be sent again that is none");

@@ -20,6 +20,7 @@
 #include <vector>
 
 using test::eventually;
+using test::examples;
 using test::Program;
 using test::text_of;
 using test::Words;

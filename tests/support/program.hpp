@@ -1,11 +1,14 @@
-// An example program as a user runs it. MQTT_EXAMPLES names the folder they are in (tests/meson.build sets it).
+// A program that a test talks to: input, outputs, exit status.
 #pragma once
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,12 +19,14 @@ namespace test {
 
 using Words = std::vector<std::string>;
 
+// The folder of the example programs (tests/meson.build sets it).
 inline std::string examples() {
     const char* const folder = std::getenv("MQTT_EXAMPLES");
     return folder != nullptr ? folder : "examples";
 }
 
-// A running program. Its input is ours to write, or a file; its outputs go to files.
+// A running program; a name without '/' is one of the examples. Its input is ours to write, or a file; its outputs go to
+// files.
 class Program {
 public:
     explicit Program(Words command, const std::string& input_file = {}) {
@@ -37,6 +42,9 @@ public:
         pid_ = ::fork();
         REQUIRE(pid_ >= 0);
         if (pid_ == 0) {
+#ifdef __linux__
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);   // a test that crashes leaves nothing behind
+#endif
             ::dup2(input_file.empty() ? ends[1] : ::open(input_file.c_str(), O_RDONLY | O_CLOEXEC), 0);
             ::dup2(::open(out_file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), 1);
             ::dup2(::open(err_file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), 2);

@@ -324,7 +324,7 @@ private:
         std::string answer;          // to an AUTH, when there is room for it
         bool re_authenticating = false;
         bool resumed = false;        // it has told all that it drops
-        bool gave_up = false;        // a message that had been sent, when a server with lower limits came
+        bool gave_up = false;        // a message that had been sent, and the server's session has gone on
         std::map<std::pair<std::string, int>, uint32_t> last_at_broker;   // order at the broker, by topic and QoS
         uint32_t last_kept_at_broker = 0;
     };
@@ -507,7 +507,8 @@ private:
         mqtt::PropertyBuffer<200> list;
         for (uint64_t n = random_.chance(40) ? 0 : random_.between(1, 4); n != 0; --n) {
             const uint64_t kind = random_.below(7);
-            const std::string text(random_.below(6), static_cast<char>('a' + random_.below(26)));
+            const size_t length = random_.below(6);   // on its own: arguments have no order
+            const std::string text(length, static_cast<char>('a' + random_.below(26)));
             if (kind == 0 && !m.expiry) {
                 m.expiry = random_.one_of<uint32_t>({0, 1, 2, 10, 3600, 0xF0000000});
                 list.add(mqtt::prop::message_expiry_interval, *m.expiry);
@@ -556,14 +557,21 @@ private:
         return connected_v5(a) ? std::min<size_t>(ours, a.link->limits.receive_maximum) : ours;
     }
     // Of a whole PUBLISH, as it waits in the outbox.
-    static size_t wire_size(const Message& m, bool v5) {
+    static size_t wire_size(const Message& m, bool v5) { return wire_size(m, v5, m.stripped); }
+    static size_t wire_size(const Message& m, bool v5, bool stripped) {
         mqtt::Publish packet;
         packet.topic = m.topic;
         packet.payload = m.payload;
         packet.qos = static_cast<mqtt::QoS>(m.qos);
         packet.packet_id = 1;
-        if (!m.stripped) packet.properties = view(m.properties);
+        if (!stripped) packet.properties = view(m.properties);
         return mqtt::encode(packet, {}, v5 ? mqtt::Version::v5 : mqtt::Version::v3_1_1).size;
+    }
+    // May the server keep it from this client? It expires, or is too large with what the server adds - when it comes for the
+    // first time: sent again it may have no properties any more.
+    static bool may_be_withheld(const Actor& a, const Message& m) {
+        const uint32_t most = a.options.maximum_packet_size;
+        return view(m.properties).get(mqtt::prop::message_expiry_interval) || (most != 0 && wire_size(m, true, false) + 16 > most);
     }
     // Is this why the server of a connection does not take a message?
     static bool refused_by(const BrokerLimits& limits, const Message& m, mqtt::Error error) {
@@ -633,6 +641,7 @@ private:
         for (auto& a : actors_) {
             earlier(due(*a));
             if (!healed_) earlier(std::max(a->next_action, a->asleep_until));
+            else if (!a->started && !parting_) earlier(now_ + 1);   // it could not, with a link of before there
         }
         if (!healed_ && faults_left_ != 0) earlier(next_fault_);
         if (broker_down_until_ > now_) earlier(broker_down_until_);
@@ -1095,7 +1104,7 @@ private:
         mqtt::Result result = a.client->connect(a.options);
         if (result.error == mqtt::Error::no_space) {   // what waits is larger in version 5
             check(!a.outbox_v5 && a.options.version != mqtt::Version::v3_1_1, "connect(): no space", a);
-            if (a.options.version == mqtt::Version::v5) return;   // later
+            if (a.options.version == mqtt::Version::v5 && !healed_) return;   // later
             a.options.version = mqtt::Version::v3_1_1;
             result = a.client->connect(a.options);
         }
@@ -1451,6 +1460,8 @@ private:
             check(a.may_drop, "dropped, although the session was kept", a, event.packet_id);
             check(o.sent_on != 0 || o.written_on != 0 || !a.leftovers.empty(), "dropped what was never sent", a, event.packet_id);
             ++coverage.dropped;
+            // The server had said that it keeps no session, and has kept it, as DISCONNECT asked for that.
+            a.gave_up = a.gave_up || (o.sent_on != 0 && a.link != nullptr && a.link->present);
         } else {
             check(o.message != nullptr && may_be_dropped(a, *o.message, event.error), "dropped for no reason", a, static_cast<uint64_t>(event.error));
             a.gave_up = a.gave_up || o.sent_on != 0;
@@ -1631,8 +1642,9 @@ private:
         }
         if (d.count++ == 0) {   // [MQTT-4.6.0-6]
             uint32_t& last = a.last_first[{m.publisher, m.topic, m.qos, qos}];
-            // Sent again, QoS 1 may come for the first time to a client that was away, or had not subscribed, before.
-            const bool late = m.turned_away || actors_[m.publisher]->anonymous || (m.qos == 1 && (qos == 0 || m.arrived < a.stable_since || stable_qos(a, m) == 0));
+            // Sent again, QoS 1 may come for the first time to a client that was away, had not subscribed, or could not have it.
+            const bool late = m.turned_away || actors_[m.publisher]->anonymous ||
+                              (m.qos == 1 && (qos == 0 || m.arrived < a.stable_since || stable_qos(a, m) == 0 || may_be_withheld(a, m)));
             check(last < m.sequence || m.exempt || a.unaware || late, "out of order", a, m.sequence);
             last = m.sequence;
         }
@@ -2117,8 +2129,7 @@ private:
     // At rest all of the outbox is free: a message that just fits is taken.
     void check_memory() {
         for (auto& a : actors_) {
-            const size_t odd = (reinterpret_cast<uintptr_t>(a->tx.data()) + a->tx.size()) % mqtt::Outbox::entry_size;
-            const size_t capacity = a->tx.size() - odd - ((a->receive_maximum * 3U + 3) & ~size_t{3});
+            const size_t capacity = a->tx.size() - a->receive_maximum * size_t{3};
             const size_t free = capacity - mqtt::Outbox::for_message;
             const size_t header = (free - 2 < 128 ? 2 : 3) + (a->outbox_v5 ? 1U : 0U);
             const std::string payload(free - header - 3, 'm');
@@ -2195,7 +2206,7 @@ private:
             for (auto& publisher : actors_)
                 for (const Message& m : publisher->messages) {
                     if (m.arrived == 0 || m.arrived < a->stable_since || m.retain) continue;
-                    if (view(m.properties).get(mqtt::prop::message_expiry_interval) || (a->options.maximum_packet_size != 0 && wire_size(m, true) + 16 > a->options.maximum_packet_size)) continue;
+                    if (may_be_withheld(*a, m)) continue;
                     if (std::min(stable_qos(*a, m), m.qos) == 0) continue;
                     const auto found = a->deliveries.find({m.publisher, m.sequence});
                     check(found != a->deliveries.end() && found->second.count != 0, "a message that never came", *a, m.sequence);

@@ -162,7 +162,7 @@ Read read(const Frame& frame, const Octets& bytes) {
     case in::connack: return read_as(exact.view(), &mqtt::Connack::properties);
     case in::publish: return read_as(exact.view(), &mqtt::Publish::properties);
     case in::subscribe: case in::unsubscribe: return read_as(exact.view(), &mqtt::Subscribe::properties);
-    case in::suback: case in::unsuback: return read_as(exact.view(), &mqtt::Suback::properties);
+    case in::suback: case in::unsuback: return read_as<mqtt::Suback>(exact.view(), &mqtt::Suback::properties);
     case in::disconnect: case in::auth: return read_as(exact.view(), &mqtt::Disconnect::properties);
     default: return read_as(exact.view(), &mqtt::Ack::properties);
     }

@@ -1,0 +1,438 @@
+// Firmware in QEMU, end to end: tests/firmware/image.cpp on the board of examples/firmware, against mosquitto and scripted
+// peers, and the example itself. What the firmware checks comes as its exit code; here is what can be seen from outside.
+//
+// The network that QEMU gives to the firmware reaches whatever this machine does. So this program, the brokers and QEMU
+// live in a network of their own, with nothing in it but the loopback; where that is not permitted, all is skipped.
+//
+// MQTT_FIRMWARE names the folder of the images (tests/firmware/meson.build sets it). What QEMU says on stderr is not looked at: a receive
+// buffer that overflows is told there, and TCP makes up for it - after a second or so, thus all waits are generous.
+#include "platform/posix.hpp"
+#include "tests/support/device.hpp"
+#include "tests/support/namespace.hpp"
+#include "tests/support/program.hpp"
+#include "tests/support/sockets.hpp"
+#include "tests/support/testing.hpp"
+
+#include <chrono>
+#include <string>
+
+#include "mqtt.hpp"
+
+using test::eventually;
+using test::Mosquitto;
+
+namespace {
+
+std::string images() {
+    const char* const folder = std::getenv("MQTT_FIRMWARE");
+    return folder != nullptr ? folder : "";
+}
+
+// Why the firmware cannot be run here; empty: it can.
+const std::string& missing() {
+    static const std::string reason = []() -> std::string {
+        if (test::find_program("qemu-system-arm").empty()) return "qemu-system-arm is not installed";
+        if (images().empty()) return "no image was built: arm-none-eabi-g++, its libraries, make or lwIP's source is missing";
+        return test::enter_own_network();
+    }();
+    return reason;
+}
+#define NEEDS_FIRMWARE \
+    if (!missing().empty()) SKIP_TEST(missing())
+#define NEEDS_MOSQUITTO \
+    NEEDS_FIRMWARE;     \
+    if (Mosquitto::program().empty()) SKIP_TEST("mosquitto is not installed")
+
+// An image that runs; `arguments` are the words after the port.
+class Firmware {
+public:
+    Firmware(const std::string& arguments, uint16_t port, const std::string& machine = "mps2-an385",
+             const std::string& image = "firmware.elf")
+        // A hung firmware would run for ever; and QEMU is to end with this program, however it ends.
+        : program_({test::find_program("timeout"), "300", test::find_program("setpriv"), "--pdeathsig", "KILL",
+                    test::find_program("qemu-system-arm"), "-M", machine, "-kernel", images() + "/" + image,
+                    "-display", "none", "-monitor", "none", "-serial", "stdio", "-semihosting-config",
+                    "enable=on,target=native,arg=fw,arg=10.0.2.2,arg=" + std::to_string(port) + ",arg=" + arguments,
+                    "-nic", "user,model=lan9118"}) {}
+    ~Firmware() {
+        if (!ended_) MESSAGE("the firmware, which is killed, had printed: ", out());
+    }
+    // Waits until it has printed this.
+    bool prints(const std::string& text) { return program_.prints(text); }
+    // Ends its `waits_for_host()`.
+    void go_on() { program_.write("."); }
+    std::string out() const { return program_.out(); }
+    void kill() {
+        ended_ = true;
+        program_.signal(SIGTERM);   // timeout passes it on
+        (void)program_.ends();
+    }
+    // Waits until it ends.
+    void passes() { ends_with(0); }
+    void ends_with(int code) {
+        const int status = program_.ends();
+        ended_ = true;
+        CAPTURE(program_.out());
+        CAPTURE(program_.err());
+        CHECK(status == code);
+    }
+
+private:
+    test::Program program_;
+    bool ended_ = false;
+};
+
+void passes_with(const Mosquitto& broker, const std::string& what, const std::string& machine = "mps2-an385") {
+    Firmware firmware(what, broker.port, machine);
+    firmware.passes();
+}
+
+// The server's side of a connection, byte by byte.
+class Server : public test::Peer {
+public:
+    explicit Server(test::Endpoint& endpoint) : Peer(endpoint.accept()) { REQUIRE(there()); }
+
+    // The next packet; empty: the connection has ended before it was whole.
+    std::string packet() {
+        std::string bytes = exactly(1);
+        do bytes += exactly(1); while (bytes.size() < 5 && bytes.size() > 1 && (bytes.back() & 0x80) != 0);
+        uint32_t length = 0;
+        if (bytes.size() < 2 || mqtt::load_variable(mqtt::Bytes(bytes).data() + 1, bytes.size() - 1, length) == 0) return {};
+        const std::string rest = exactly(length);
+        return rest.size() == length ? bytes + rest : "";
+    }
+    std::string expects(mqtt::PacketType type) {
+        const std::string bytes = packet();
+        REQUIRE(!bytes.empty());
+        CHECK((static_cast<uint8_t>(bytes[0]) >> 4) == static_cast<int>(type));
+        return bytes;
+    }
+    // CONNECT, and that it is accepted.
+    void accepts(bool session_present = false) {
+        expects(mqtt::PacketType::connect);
+        CHECK(sends(session_present ? std::string("\x20\x02\x01\x00", 4) : std::string("\x20\x02\x00\x00", 4)));
+    }
+    // DISCONNECT, and the end of the connection.
+    void expects_disconnect() {
+        expects(mqtt::PacketType::disconnect);
+        CHECK(receives(1).empty());
+        close();
+    }
+
+private:
+    std::string exactly(size_t size) {
+        std::string bytes;
+        while (bytes.size() < size) {
+            const std::string more = receives(size - bytes.size());
+            if (more.empty()) break;
+            bytes += more;
+        }
+        return bytes;
+    }
+};
+
+// As image.cpp has it.
+std::string content(uint32_t size) {
+    std::string bytes(size, '\0');
+    for (uint32_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i ^ i >> 8 ^ i >> 16);
+    return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("firmware connects to mosquitto and disconnects, on a Cortex-M3") {
+    NEEDS_MOSQUITTO;
+    const Mosquitto broker;
+    passes_with(broker, "connect");
+    CHECK(broker.log().find("Client firmware disconnected.") != std::string::npos);   // in good order
+}
+
+TEST_CASE("firmware exchanges messages of each QoS, both ways, on a Cortex-M3") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "qos");
+}
+
+TEST_CASE("firmware exchanges messages of each QoS, both ways, on a Cortex-M4") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "qos", "mps2-an386");
+}
+
+TEST_CASE("firmware pings within the keep-alive time, and reconnects when there is no PINGRESP [MQTT-3.1.2-23]") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::live);
+    Firmware firmware("keep-alive", endpoint.port());
+    {
+        Server server(endpoint);
+        server.accepts();
+        for (int i = 0; i < 2; ++i) {
+            const auto begin = std::chrono::steady_clock::now();
+            server.expects(mqtt::PacketType::pingreq);
+            const auto took = std::chrono::steady_clock::now() - begin;
+            CHECK(took > std::chrono::milliseconds(100));   // it sleeps
+            CHECK(server.sends(std::string("\xD0\0", 2)));
+        }
+        std::string last;
+        for (std::string packet = server.packet(); !packet.empty(); packet = server.packet()) last = packet;
+        CHECK(last == std::string("\xC0\0", 2));   // and then it gives up
+    }
+    Server server(endpoint);
+    server.accepts();
+    server.expects_disconnect();
+    firmware.passes();
+}
+
+TEST_CASE("firmware that sleeps is woken by a frame") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "wakes");
+}
+
+TEST_CASE("firmware sleeps while nothing happens") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "sleeps");
+}
+
+TEST_CASE("firmware loses nothing when the broker is killed and started again") {
+    NEEDS_MOSQUITTO;
+    test::TemporaryFolder data;
+    Mosquitto broker("persistence true\nautosave_on_changes true\nautosave_interval 1\npersistence_location " +
+                     data.path.string() + "/\n");
+    Firmware firmware("broker-killed", broker.port);
+    REQUIRE(firmware.prints("subscribed"));
+    REQUIRE(eventually([&] {   // mosquitto has written down the subscription
+        return test::text_of((data.path / "mosquitto.db").string()).find("test/#") != std::string::npos || test::pause();
+    }));
+    broker.process.signal(SIGSTOP);   // it takes and answers nothing more
+    firmware.go_on();
+    REQUIRE(firmware.prints("sent"));
+    broker.process.signal(SIGKILL);
+    broker.process.stop();
+    REQUIRE(firmware.prints("offline"));
+    REQUIRE(broker.start());
+    firmware.passes();
+}
+
+TEST_CASE("firmware takes a reset in mid-packet, in either direction") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::live);
+    const std::string publish = std::string("\x34\x6F\x00\x09topic/abc\x00\x07", 15) + content(98);
+    Firmware firmware("reset", endpoint.port());
+    {
+        Server server(endpoint);
+        server.accepts();
+        CHECK(server.sends(publish.substr(0, 60)));
+        server.reset();
+    }
+    {
+        Server server(endpoint);
+        server.accepts(true);
+        CHECK(server.sends(publish));
+        CHECK(server.expects(mqtt::PacketType::pubrec) == std::string("\x50\x02\x00\x07", 4));
+        CHECK(server.sends(std::string("\x62\x02\x00\x07", 4)));
+        // And what the firmware sends is cut: a hundred kilobytes, of which a few are read.
+        std::string begin;
+        while (begin.size() < 20000) {
+            const std::string more = server.receives(4096);
+            REQUIRE(!more.empty());
+            begin += more;
+        }
+        server.reset();
+    }
+    Server server(endpoint);
+    server.accepts(true);
+    const std::string again = server.expects(mqtt::PacketType::publish);
+    CHECK(static_cast<uint8_t>(again[0]) == 0x3A);   // QoS 1, DUP [MQTT-3.3.1-1]
+    REQUIRE(again.size() > 100000);
+    CHECK(again.substr(again.size() - 100000) == content(100000));
+    CHECK(server.sends("\x40\x02" + again.substr(again.size() - 100000 - 2, 2)));
+    server.expects_disconnect();
+    firmware.passes();
+}
+
+TEST_CASE("firmware sends and receives a message of 1 MB through an rx of 512 bytes") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "large");
+}
+
+TEST_CASE("firmware reconnects 200 times, however connections end, and has lost no pbuf") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::live);
+    Firmware firmware("reconnects", endpoint.port());
+    for (int i = 0; i < 200; ++i) {
+        CAPTURE(i);
+        Server server(endpoint);
+        switch (i % 7) {
+        case 0: server.accepts(); break;                                        // closed
+        case 1: server.accepts(); server.reset(); break;
+        case 2: server.accepts(); CHECK(server.sends(std::string("\x34\x6F\x00\x05top", 7))); break;
+        case 3: server.accepts(); CHECK(server.sends(std::string("\x34\x6F\x00\x05top", 7))); server.reset(); break;
+        case 4: server.accepts(); CHECK(server.sends(std::string(5000, '\xFF'))); break;   // malformed: it closes
+        default: server.accepts(true); CHECK(server.packet().size() < 3); break;           // it disconnects, or aborts
+        }
+    }
+    Server server(endpoint);
+    server.accepts();
+    CHECK(server.sends(std::string("\x30\x04\x00\x01t!", 6)));
+    server.expects_disconnect();
+    firmware.passes();
+}
+
+TEST_CASE("firmware is refused, and connects once somebody listens") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::dead);
+    Firmware firmware("refused", endpoint.port());
+    REQUIRE(firmware.prints("three times"));
+    REQUIRE(endpoint.listen());
+    Server server(endpoint);
+    server.accepts();
+    server.expects_disconnect();
+    firmware.passes();
+}
+
+TEST_CASE("firmware is accepted and told nothing, and connects once there is an answer") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::live);
+    Firmware firmware("silence", endpoint.port());
+    int silent = 0;
+    for (; silent < 100; ++silent) {
+        Server server(endpoint);
+        server.expects(mqtt::PacketType::connect);
+        if (firmware.out().find("three times") != std::string::npos) {
+            CHECK(server.sends(std::string("\x20\x02\x00\x00", 4)));
+            server.expects_disconnect();
+            break;
+        }
+        CHECK(server.receives(1).empty());   // it gives up
+    }
+    CHECK(silent >= 3);
+    firmware.passes();
+}
+
+TEST_CASE("firmware without a DNS server is told so, and connects to an address") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::live);
+    Firmware firmware("no-dns", endpoint.port());
+    Server server(endpoint);
+    server.accepts();
+    server.expects_disconnect();
+    firmware.passes();
+}
+
+TEST_CASE("firmware out of pbufs goes on when there are some") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "out-of-pbufs");
+}
+
+TEST_CASE("firmware out of lwIP's heap goes on when there is some") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "out-of-heap");
+}
+
+TEST_CASE("firmware out of TCP segments goes on when there are some") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "out-of-segments");
+}
+
+TEST_CASE("firmware out of TCP control blocks is told so, and connects when there is one") {
+    NEEDS_MOSQUITTO;
+    passes_with(Mosquitto(), "out-of-pcbs");
+}
+
+TEST_CASE("firmware that faults says where, and ends") {
+    NEEDS_FIRMWARE;
+    Firmware firmware("fault", 1);
+    firmware.ends_with(99);
+    CHECK(firmware.out().find("fault: CFSR 00008200") != std::string::npos);
+    CHECK(firmware.out().find("BFAR 50000000") != std::string::npos);
+}
+
+TEST_CASE("firmware whose stack overflows faults, and does not go on") {
+    NEEDS_FIRMWARE;
+    Firmware firmware("overflow", 1);
+    firmware.ends_with(99);
+    CHECK(firmware.out().find("fault: CFSR ") != std::string::npos);
+}
+
+TEST_CASE("firmware with a broken assertion says which, and ends") {
+    NEEDS_FIRMWARE;
+    Firmware firmware("assertion", 1);
+    firmware.ends_with(98);
+    CHECK(firmware.out() == "assertion failed: options.port == 0\n");
+}
+
+TEST_CASE("firmware that is asked for what it does not know says so") {
+    NEEDS_FIRMWARE;
+    Firmware firmware("nothing", 1);
+    firmware.ends_with(2);
+}
+
+// ---- examples/firmware
+
+namespace {
+
+// Whoever looks after the thermostat.
+struct Owner : test::Device<mqtt::posix::Tcp> {
+    explicit Owner(uint16_t broker) : Device(broker, "owner") {
+        connect();
+        subscribe("thermostat/#");
+    }
+    // Waits for the next message on this topic; forgets those before.
+    std::string next(const std::string& topic) {
+        while (true) {
+            const Received message = Device::next();
+            if (message.topic == "thermostat/" + topic) return message.payload;
+        }
+    }
+    // The temperature comes to these degrees.
+    void sees(const std::string& degrees) {
+        while (next("temperature").substr(0, degrees.size()) != degrees) {}
+    }
+    void tells(const std::string& topic, const std::string& text) {
+        publish("thermostat/" + topic, text, mqtt::QoS::exactly_once);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("examples/firmware: the thermostat reports, obeys, refuses nonsense, and says goodbye") {
+    NEEDS_MOSQUITTO;
+    const Mosquitto broker;
+    Owner owner(broker.port);
+    Firmware thermostat("", broker.port, "mps2-an385", "thermostat.elf");
+    CHECK(owner.next("status") == "online");
+    CHECK(owner.next("setpoint") == "20.00");
+    CHECK(owner.next("heating") == "off");
+    owner.sees("20.");
+    owner.tells("set", "warm");
+    owner.tells("set", "99");
+    owner.tells("set", std::string(1000, '0') + "29");   // comes in pieces, of which the last would be a temperature
+    owner.tells("set", "25.5");
+    CHECK(owner.next("setpoint") == "25.50");
+    CHECK(owner.next("heating") == "on");
+    owner.sees("22.");
+    CHECK(thermostat.out().find("not a temperature: warm") != std::string::npos);
+    owner.tells("stop", "");
+    CHECK(owner.next("status") == "offline");
+    thermostat.passes();
+    CHECK(broker.log().find("Client thermostat disconnected.") != std::string::npos);   // it was not the will
+}
+
+TEST_CASE("examples/firmware: the will tells that the thermostat is gone, and what it was told meanwhile is kept for it") {
+    NEEDS_MOSQUITTO;
+    const Mosquitto broker;
+    Owner owner(broker.port);
+    {
+        Firmware thermostat("", broker.port, "mps2-an385", "thermostat.elf");
+        CHECK(owner.next("status") == "online");
+        CHECK(owner.next("temperature") != "");          // it has subscribed
+        thermostat.kill();
+        CHECK(owner.next("status") == "offline");
+    }
+    owner.tells("set", "21");
+    Firmware thermostat("", broker.port, "mps2-an385", "thermostat.elf");
+    CHECK(owner.next("status") == "online");
+    std::string setpoint = owner.next("setpoint");
+    if (setpoint == "20.00") setpoint = owner.next("setpoint");   // told before the command came
+    CHECK(setpoint == "21.00");
+    owner.tells("stop", "");
+    thermostat.passes();
+}
