@@ -156,10 +156,11 @@ inline void store_u32(uint8_t* data, uint32_t value) {
 constexpr size_t malformed = 5;
 inline size_t load_variable(const uint8_t* data, size_t size, uint32_t& value) {
     value = 0;
-    for (size_t i = 0; i < 4; ++i) {
+    for (unsigned i = 0; i < 4; ++i) {
         if (i == size) return 0;
-        value |= static_cast<uint32_t>(data[i] & 127) << (7 * i);
-        if (data[i] < 128) return data[i] == 0 && i != 0 ? malformed : i + 1;
+        const uint8_t c = data[i];
+        value |= static_cast<uint32_t>(c & 127) << (7 * i);
+        if (c < 128) return c == 0 && i != 0 ? malformed : i + 1;
     }
     return malformed;
 }
@@ -490,6 +491,7 @@ public:
 
     // The value of a property; the first one if it repeats.
     template <Format format> Optional<typename prop::Key<format>::Type> get(prop::Key<format> key) const {
+        if (empty()) return {};
         Properties rest = *this;
         typename prop::Key<format>::Type value{};
         if (rest.next(key, value)) return value;
@@ -497,6 +499,7 @@ public:
     }
     template <Format format> bool has(prop::Key<format> key) const { return has(key.id); }
     bool has(uint8_t id) const {
+        if (empty()) return false;
         Properties rest = *this;
         Property property;
         return rest.next(id, property);
@@ -513,8 +516,8 @@ public:
     }
     // Takes the first property off, whatever it is; false: there is none, or what is left is malformed.
     bool next(Property& property) {
-        property = Property{};
         if (block_.empty()) return false;
+        property = Property{};
         for (const PropertyRule& rule : prop::rules)
             if (rule.id == block_[0]) property.rule = &rule;
         if (property.rule == nullptr) return false;
@@ -932,10 +935,9 @@ public:
     static constexpr bool reading = false;
     static constexpr size_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
 
-    Writer(Buffer out, Version version) : out_(out), v5_(version == Version::v5) {
-        if (out.size < header_room) return;
-        at_ = out.data + header_room;
-        left_ = out.size - header_room;
+    Writer(const Buffer& out, Version version)
+        : out_(out), left_(out.size > header_room ? out.size - header_room : 0), v5_(version == Version::v5) {
+        begin_ = at_ = left_ != 0 ? out.data + header_room : out.data;
     }
 
     void set(Version version) {
@@ -1002,24 +1004,26 @@ public:
     };
     // Puts the fixed header before the body and, unless it is sent from elsewhere, the rest behind it.
     Finished finish(uint8_t first_byte, bool with_rest) {
-        check(size_ <= max_remaining_length && rest_.size() <= max_remaining_length - size_, Error::packet_too_large);
+        const size_t body_size = static_cast<size_t>(at_ - begin_) + missing_;
+        check(body_size <= max_remaining_length && rest_.size() <= max_remaining_length - body_size,
+              Error::packet_too_large);
         if (error_ != Error::ok) return {error_, 0};
-        const uint32_t size = static_cast<uint32_t>(size_), remaining = size + static_cast<uint32_t>(rest_.size());
+        const uint32_t size = static_cast<uint32_t>(body_size), remaining = size + static_cast<uint32_t>(rest_.size());
         const uint32_t header = 1 + static_cast<uint32_t>(variable_size(remaining));
         const uint32_t stored = header + (with_rest ? remaining : size);
         if (stored > out_.size) return {Error::no_space, stored};
-        if (header != header_room) copy(out_.data + header, out_.data + header_room, size);
+        if (header != header_room) copy(out_.data + header, out_.data + header_room, body_size);
         out_.data[0] = first_byte;
         uint8_t* const body = store_variable(out_.data + 1, remaining);
-        if (with_rest) copy(body + size, rest_.data(), rest_.size());
+        if (with_rest) copy(body + body_size, rest_.data(), rest_.size());
         return {Error::ok, stored};
     }
 
 private:
     uint8_t* take(size_t size) {
         uint8_t* const p = at_;
-        size_ += size;
         if (size > left_) {
+            missing_ += size;
             left_ = 0;
             return nullptr;
         }
@@ -1036,9 +1040,9 @@ private:
     }
 
     Buffer out_;
-    uint8_t* at_ = nullptr;
-    size_t left_ = 0;   // bytes of room at `at_`
-    size_t size_ = 0;   // of the body, without its rest
+    uint8_t *begin_, *at_;   // of the body, and where it goes on
+    size_t left_;            // bytes of room there
+    size_t missing_ = 0;     // bytes that found none
     Bytes rest_;
     Error error_ = Error::ok;
     bool v5_;
@@ -1095,11 +1099,14 @@ public:
         check(valid_filter(value, v5()));
     }
     void properties(Properties& list, PacketType packet, const Properties& = {}) {
-        if (!v5()) return;
+        if (v5()) take_properties(list, packet);
+    }
+    void take_properties(Properties& list, PacketType packet) {
         uint32_t size = 0;
         const size_t length = load_variable(at_, left_, size);
         check(length != 0 && length != malformed && size <= left_ - length);
         take(length);
+        if (size == 0) return;
         const uint8_t* p = take(static_cast<size_t>(size));
         if (p == nullptr) return;
         list = Properties(p, static_cast<size_t>(size));
@@ -1118,16 +1125,16 @@ public:
     void fail(Error error) {
         if (error_ == Error::ok) error_ = error;
         left_ = 0;
+        at_ = nullptr;
     }
     void rule(bool condition, Error = Error::ok) {
         check(condition, v5() ? Error::protocol_error : Error::malformed_packet);
     }
 
 private:
-    const uint8_t* take(size_t size) {
-        check(size <= left_);
-        if (error_ != Error::ok) return nullptr;
-        const uint8_t* p = at_;
+    const uint8_t* take(size_t size) {   // after a failure, nothing is left
+        const uint8_t* const p = at_;
+        if (size > left_ || p == nullptr) return fail(Error::malformed_packet), nullptr;
         at_ += size;
         left_ -= size;
         return p;
@@ -1158,8 +1165,9 @@ private:
 
 // Flags of the fixed header that a type must have [MQTT-2.2.2-1]; those of PUBLISH have a meaning.
 constexpr uint8_t first_byte_of(PacketType type) {
-    const bool two = type == PacketType::pubrel || type == PacketType::subscribe || type == PacketType::unsubscribe;
-    return static_cast<uint8_t>(static_cast<unsigned>(type) << 4 | (two ? 2U : 0U));
+    constexpr unsigned two = bit(PacketType::pubrel) | bit(PacketType::subscribe) | bit(PacketType::unsubscribe);
+    const unsigned i = static_cast<unsigned>(type);
+    return static_cast<uint8_t>(i << 4 | (two >> i & 1) << 1);
 }
 
 // What the fixed header of a packet says (section 2.2).
@@ -2132,11 +2140,10 @@ private:
 
     uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
     Offset entry(Offset k) const {
-        if constexpr (entry_size == 4) return load_u32(entry_address(k));
-        else return load_u16(entry_address(k));
+        return static_cast<Offset>(entry_size == 4 ? load_u32(entry_address(k)) : load_u16(entry_address(k)));
     }
     void set_entry(Offset k, Offset place) {
-        if constexpr (entry_size == 4) store_u32(entry_address(k), place);
+        if (entry_size == 4) store_u32(entry_address(k), place);
         else store_u16(entry_address(k), static_cast<uint16_t>(place));
     }
 
@@ -3755,6 +3762,7 @@ private:
     bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
     uint16_t dropped_ = 0;                 // the packet id that drop_error_ is about
+    uint16_t to_skip_ = 0;                 // bytes of a topic that does not fit, to be passed over
 
     const ConnectOptions* options_ = nullptr;
     Buffer rx_;
@@ -3762,7 +3770,6 @@ private:
     // A message that is larger than rx:
     size_t head_ = 0;                      // bytes of it that stay in front of rx; 0: there is none
     uint32_t total_ = 0, in_left_ = 0;     // bytes of its payload, and those to come
-    uint16_t to_skip_ = 0;                 // bytes of its topic to be passed over
 
     uint32_t now_ = 0;
     uint32_t since_ = 0;                   // when this state began

@@ -16,6 +16,8 @@ public:
     }
 
     int run() {
+        if (const std::string wrong = port_.choose(options_.address, options_.tls); !wrong.empty())
+            return tool::complain(options_, tool::exit_trouble, "%s", wrong.c_str());
         const mqtt::Result result = client_.connect(options_.connect);
         if (!result.ok())
             return tool::complain(options_, tool::exit_status(result.error), "cannot start: %s",

@@ -3,7 +3,7 @@
 #define MQTT_EXAMPLES_OPTIONS_HPP
 
 #include "mqtt.hpp"
-#include "platform/posix.hpp"
+#include "examples/any_port.hpp"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 
 namespace tool {
 
-using Port = mqtt::posix::Tcp;   // what else can be connected through is chosen here
+using Port = AnyPort;
 using Client = mqtt::Client<Port>;
 
 // The exit status tells who is at fault, with the numbers of mqtt::Fault; -W has mosquitto's number.
@@ -46,6 +46,9 @@ struct Options {
     const char* program = "";
     Tool tool = pub;
     mqtt::ConnectOptions connect;
+    Address address;
+    std::optional<uint16_t> port;          // with -p
+    TlsOptions tls;
     std::string client_id;                 // what connect.client_id points to
     std::vector<const char*> topics;       // of pub: exactly one
     mqtt::QoS qos = mqtt::QoS::at_most_once;
@@ -114,6 +117,17 @@ inline bool take_session_expiry(Options& o, const char* v) {
     return true;
 }
 
+inline bool take_psk(Options& o, const char* v) {
+    const std::string_view digits = "0123456789abcdef0123456789ABCDEF";
+    o.tls.psk.clear();
+    for (; v[0] != 0; v += 2) {
+        const size_t high = digits.find(v[0]), low = digits.find(v[1]);   // a 0 at the end is none
+        if (high == digits.npos || low == digits.npos) return false;
+        o.tls.psk += static_cast<char>(high % 16 * 16 + low % 16);
+    }
+    return !o.tls.psk.empty();
+}
+
 struct Option {
     const char* name;
     const char* value;                             // null: it takes none
@@ -121,14 +135,15 @@ struct Option {
     const char* help;
     bool (*take)(Options& o, const char* value);   // false: not such a value
     bool needs_v5 = false;
+    bool for_tls = false;
 };
 
 // The order is that of --help. Letters and names are those of mosquitto's tools.
 inline const Option option_table[] = {
-    {"-h", "HOST", both, "the server's name or address; default: localhost",
-     [](Options& o, const char* v) { return o.connect.host = v, *v != 0; }},
-    {"-p", "PORT", both, "its TCP port; default: 1883",
-     [](Options& o, const char* v) { return number(v, 1, 65535, o.connect.port); }},
+    {"-h", "HOST", both, "the server's name or address, or more, as mqtts://HOST: see below; default: localhost",
+     [](Options& o, const char* v) { return parse_address(v, o.address); }},
+    {"-p", "PORT", both, "its TCP port; default: 1883, mqtts 8883, ws 80, wss 443",
+     [](Options& o, const char* v) { return number(v, 1, 65535, o.port.emplace()); }},
     {"-t", "TOPIC", pub, "publish to this topic",
      [](Options& o, const char* v) { return o.topics.push_back(v), mqtt::valid_topic(v); }},
     {"-t", "FILTER", sub, "subscribe to this topic filter; may be repeated",
@@ -176,6 +191,16 @@ inline const Option option_table[] = {
      [](Options& o, const char* v) { return number(v, 0, 2, o.connect.will.qos); }},
     {"--will-retain", nullptr, both, "and that it is retained",
      [](Options& o, const char*) { return o.connect.will.retain = mqtt::Retain::yes, true; }},
+    {"--cafile", "FILE", both, "PEM certificates of the CAs to trust; default: those that the system trusts",
+     [](Options& o, const char* v) { return o.tls.ca_file = v, *v != 0; }, false, true},
+    {"--cert", "FILE", both, "our own certificate, PEM", [](Options& o, const char* v) { return o.tls.certificate_file = v, *v != 0; }, false, true},
+    {"--key", "FILE", both, "its private key, PEM", [](Options& o, const char* v) { return o.tls.key_file = v, *v != 0; }, false, true},
+    {"--psk", "HEX", both, "a pre-shared key instead of certificates", take_psk, false, true},
+    {"--psk-identity", "NAME", both, "its name", [](Options& o, const char* v) { return o.tls.psk_identity = v, *v != 0; }, false, true},
+    {"--tls-alpn", "NAME", both, "the protocol to ask for, as AWS wants it on port 443",
+     [](Options& o, const char* v) { return o.tls.alpn = v, *v != 0; }, false, true},
+    {"--insecure", nullptr, both, "accept a certificate for another host: whoever has one can pose as the server",
+     [](Options& o, const char*) { return o.tls.accept_any_host_name = true; }, false, true},
     {"-V", "VERSION", both, "5, 311, or auto (5, and 311 if the server does not know 5); default: 311", take_version},
     {"-D", "PROPERTY", both, "a property, of three or four words: see below", nullptr, true},
     {"-x", "SECONDS", both, "the server keeps the session so long after this ended; -1: for ever, as -c alone",
@@ -382,6 +407,11 @@ inline void print_help(const Options& options) {
                                     : printf("  %-23s  %s\n", option.name, option.help);
     printf("  --help                   print this\n"
            "  --version                print which program this is\n\n"
+           "HOST may also be SCHEME://HOST[:PORT][/PATH], where SCHEME is mqtt, mqtts (TLS), ws (WebSocket) or wss (both),\n"
+           "and PATH (default: mqtt) is for WebSocket. With HOST alone, options for TLS choose mqtts:");
+    for (const Option& option : option_table)
+        if (option.for_tls) printf(" %s", option.name);
+    printf(".\n\n"
            "Without -V, an option that only MQTT 5 has chooses it, as in mosquitto's tools:");
     for (const Option& option : option_table)
         if (option.needs_v5 && (option.tools & options.tool) != 0) printf(" %s", option.name);
@@ -412,6 +442,9 @@ inline void combine(Options& o) {
         c.clean_session = false;
         c.clean_start = true;
     }
+    if (o.address.scheme.empty() && o.tls.any()) o.address.tls = true;
+    c.host = o.address.host;
+    c.port = o.port.value_or(o.address.port.value_or(static_cast<uint16_t>(o.address.tls ? 8883 : 1883)));
     c.adopt_session = true;   // a subscriber left nothing unfinished; of a publisher, see the README's limits
     c.properties = o.connect_properties;
     c.will.properties = o.will_properties;
@@ -420,6 +453,10 @@ inline void combine(Options& o) {
 // What is wrong with the options as a whole, or null.
 inline const char* contradiction(const Options& o) {
     const mqtt::Will& will = o.connect.will;
+    if (o.tls.any() && !o.address.tls) return "--cafile, --cert and the like need TLS: mqtts:// or wss://";
+    if ((o.tls.certificate_file == nullptr) != (o.tls.key_file == nullptr)) return "--cert and --key belong together";
+    if (o.tls.psk.empty() != (o.tls.psk_identity == nullptr)) return "--psk and --psk-identity belong together";
+    if (!has_tls && o.address.tls) return "this program was built without TLS";
     const bool about_will = will.message.data() != nullptr || will.qos != mqtt::QoS::at_most_once ||
                             will.retain == mqtt::Retain::yes;
     const bool v5_only = o.connect.version == mqtt::Version::v5;
@@ -448,7 +485,7 @@ inline const char* contradiction(const Options& o) {
 inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& options) {
     options.program = tool == pub ? "mqtt_pub" : "mqtt_sub";
     options.tool = tool;
-    options.connect.host = "localhost";
+    options.address.host = "localhost";
     for (int i = 1; i < argc; ++i) {
         const std::string_view name = strcmp(argv[i], "--property") == 0 ? "-D" : argv[i];
         if (name == "--help") return print_help(options), exit_ok;
@@ -630,7 +667,8 @@ public:
     // True: there is something to read at `input`, if only its end.
     bool wait(bool wants_write = false, int input = -1) {
         uint32_t idle_ms = client_.idle_ms();
-        if (!client_.connected() && idle_ms > port_.address_timeout_ms) idle_ms = port_.address_timeout_ms;
+        if (!client_.connected() && idle_ms > port_.address_timeout_ms()) idle_ms = port_.address_timeout_ms();
+        if (port_.pending() && (client_.wants_read() || !client_.connected())) idle_ms = 0;
         if (!ending_ && idle_ms > time_left_ms()) idle_ms = time_left_ms();
         pollfd entries[3] = {};
         entries[0].fd = port_.fd();

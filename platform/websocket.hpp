@@ -728,6 +728,9 @@ public:
         return Port::events(to_write(wants_write), to_read(wants_read));
     }
 
+    // For another event loop than wait(): true: read() has something to do without the network telling of it, so do not sleep.
+    bool pending() const { return (news_ && state_ == State::failed) || port_pending(static_cast<const Port&>(*this), 0); }
+
     // For a port without them: whether to wait until the wrapped port can be written, or read, if the client wants so.
     bool to_write(bool wants_write) const {
         switch (state_) {
@@ -918,6 +921,10 @@ private:
         else
             return "the connection was lost";
     }
+
+    // That of the wrapped port, if it has one (TLS): then the first is the better match.
+    template <class P> static auto port_pending(const P& port, int) -> decltype(port.pending()) { return port.pending(); }
+    template <class P> static bool port_pending(const P&, long) { return false; }
 
     State state_ = State::idle;
     websocket::Error error_ = websocket::Error::none;

@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,53 +20,11 @@ using test::Mosquitto;
 
 namespace {
 
-// mosquitto with a plain listener, `plain`, and one for WebSocket, `port`. (2.0.11 with the latter alone says "Unable to
-// start any listening sockets" and ends.)
-class Broker {
-public:
-    explicit Broker(const std::string& extra = "") {
-        for (int attempt = 0; attempt < 20; ++attempt) {   // somebody else may take the port first
-            port = test::free_port();
-            mosquitto_ = std::make_unique<Mosquitto>(extra + "listener " + std::to_string(port) + " 127.0.0.1\nprotocol websockets\n");
-            if (listens()) return;
-        }
-        throw std::runtime_error("mosquitto does not listen: " + mosquitto_->log());
-    }
-    bool start() { return mosquitto_->start() && listens(); }
-    test::Process& process() { return mosquitto_->process; }
-    uint16_t plain() const { return mosquitto_->port; }
-
-    uint16_t port = 0;
-
-private:
-    bool listens() {
-        return eventually([&] { return process().ended() || test::accepts(port); }) && process().running();
-    }
-    std::unique_ptr<Mosquitto> mosquitto_;
+struct Broker : test::TwoListeners {
+    explicit Broker(const std::string& extra = "") : TwoListeners(extra, "protocol websockets\n") {}
 };
 
 template <size_t scratch_size = 512> using Device = test::Device<mqtt::WebSocket<mqtt::posix::Tcp, scratch_size>>;
-
-// Traffic on the plain listener. mosquitto 2.0.11 sends at most 4096 bytes over WebSocket per round of its loop, and a
-// round without other events lasts 100 ms: 40 kB/s.
-class Waker {
-public:
-    explicit Waker(uint16_t broker) : client_(port_, {rx_, tx_}) {
-        options_.host = "127.0.0.1";
-        options_.port = broker;
-        options_.client_id = "waker";
-        REQUIRE(client_.connect(options_).ok());
-    }
-    void wake() {
-        if (client_.poll().kind == Event::none) (void)client_.publish("wake", "");
-    }
-
-private:
-    uint8_t rx_[256], tx_[1024];
-    mqtt::posix::Tcp port_;
-    mqtt::ConnectOptions options_;
-    mqtt::Client<mqtt::posix::Tcp> client_;
-};
 
 // A server that sends `answer` to the first who connects, and then closes.
 class OneAnswer {
@@ -153,49 +110,21 @@ TEST_CASE("mosquitto over WebSocket: many messages at once, in order") {
     Broker broker("max_inflight_messages 0\n");
     Device<> device(broker.port);
     device.connect();
-    device.subscribe("t");
-    size_t accepted = 0;
-    constexpr size_t count = 5000;
-    REQUIRE(device.until([&] {
-        while (accepted < count && accepted < device.messages.size() + 200 &&
-               device.client.publish("t", std::to_string(accepted), QoS::exactly_once).ok())
-            ++accepted;
-        return device.messages.size() == count && device.finished.size() == count;
-    }));
-    size_t wrong = 0;
-    for (size_t i = 0; i != count; ++i) wrong += device.messages[i].payload != std::to_string(i);
-    CHECK(wrong == 0);
+    device.exchange_many(5000);
     device.disconnect();
-    CHECK(device.messages.size() == count);
+    CHECK(device.messages.size() == 5000);
     CHECK(device.ended.size() == 1);
 }
 
 TEST_CASE_TEMPLATE("mosquitto over WebSocket: a message of 1 MB both ways, with small buffers [MQTT-6.0.0-2]", Made, Device<160>,
                    Device<512>, Device<16384>) {
     Broker broker;
-    Waker waker(broker.plain());
+    test::Waker waker(broker.plain());
     Made device(broker.port, "device", 512, 512);
     device.connect();
-    device.subscribe("large");
     std::string text(1000000, '\0');
     for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7 + i / 251);
-    for (const QoS qos : all_qos) {
-        REQUIRE(device.client.begin_publish("large", static_cast<uint32_t>(text.size()), qos).ok());
-        size_t at = 0;
-        REQUIRE(device.until([&] {
-            waker.wake();
-            if (at == text.size()) return !device.messages.empty();
-            const mqtt::Written written = device.client.write_payload(std::string_view(text).substr(at));
-            CHECK(written.error == mqtt::Error::ok);
-            at += written.size;
-            return false;
-        }));
-        CHECK((device.messages[0].payload == text));
-        CHECK(device.messages[0].qos == qos);
-        device.messages.clear();
-        if (qos != QoS::at_most_once)
-            REQUIRE(device.until([&] { return device.counts[Event::acknowledged] == static_cast<int>(qos); }));
-    }
+    device.exchange_large(text, [&] { waker.wake(); });
     device.disconnect();
     CHECK(device.ended.size() == 1);
 }

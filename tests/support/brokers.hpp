@@ -21,10 +21,7 @@ public:
         if (!eventually(known, std::chrono::minutes(2)) || !process.running())
             throw std::runtime_error(command_[0] + " does not start: " + log());
     }
-    std::string log() const {
-        std::ifstream file(folder.path / "log");
-        return {std::istreambuf_iterator<char>(file), {}};
-    }
+    std::string log() const { return text_of(folder.path / "log"); }
     // The user name that a client must have; empty: none.
     static std::string user(const std::string&) { return {}; }
 
@@ -110,12 +107,16 @@ public:
         return find_program("epmd").empty() || ::access(program, X_OK) != 0 ? "rabbitmq-server is not installed" : "";
     }
 
-    RabbitMq() {
+    RabbitMq() : RabbitMq("", "") {}
+    ~RabbitMq() { process.stop(); }   // before epmd
+
+protected:
+    RabbitMq(const std::string& more_plugins, const std::string& more_configuration) {
         epmd_.start({find_program("epmd"), "-port", epmd_port_.text(), "-address", "127.0.0.1"});
         if (!eventually([&] { return accepts(epmd_port_) || pause(); }))
             throw std::runtime_error("epmd does not start");
         folder.write("rabbitmq.conf", "listeners.tcp = none\nmqtt.listeners.tcp.1 = 127.0.0.1:" + port.text() +
-                                      "\nmqtt.allow_anonymous = true\nloopback_users = none\n");
+                                      "\nmqtt.allow_anonymous = true\nloopback_users = none\n" + more_configuration);
         BrokerProgram::start({program}, {
             "HOME=" + folder.path.string(),   // of the Erlang cookie
             "ERL_CRASH_DUMP=" + path("crash"),
@@ -125,12 +126,11 @@ public:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_CONF_ENV_FILE=" + path("none"),   // not /etc/rabbitmq/rabbitmq-env.conf
             "RABBITMQ_CONFIG_FILE=" + path("rabbitmq"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE=" + folder.write("plugins", "[rabbitmq_mqtt].\n"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE=" + folder.write("plugins", "[rabbitmq_mqtt" + more_plugins + "].\n"),
             "RABBITMQ_MNESIA_BASE=" + path("data"),
             "RABBITMQ_LOG_BASE=" + path("logs"),
             "RUNNING_UNDER_SYSTEMD=true"});   // the script becomes the server: one process, which SIGTERM stops well
     }
-    ~RabbitMq() { process.stop(); }   // before epmd
 
 private:
     // Not the one in /usr/sbin, which changes the user.
@@ -138,6 +138,23 @@ private:
 
     ReservedPort epmd_port_, distribution_port_;
     Process epmd_;
+};
+
+// The same with web-mqtt: MQTT over WebSocket, at the path /ws, and that over TLS.
+struct WebPorts {
+    ReservedPort web, secure_web;
+};
+class RabbitMqWeb : public WebPorts, public RabbitMq {
+public:
+    // Three PEM files.
+    RabbitMqWeb(const std::string& ca, const std::string& certificate, const std::string& key)
+        : RabbitMq(",rabbitmq_web_mqtt", "web_mqtt.tcp.ip = 127.0.0.1\nweb_mqtt.tcp.port = " + web.text() +
+                                             "\nweb_mqtt.ssl.ip = 127.0.0.1\nweb_mqtt.ssl.port = " + secure_web.text() +
+                                             "\nweb_mqtt.ssl.cacertfile = " + ca + "\nweb_mqtt.ssl.certfile = " + certificate +
+                                             "\nweb_mqtt.ssl.keyfile = " + key + "\n") {
+        if (!eventually([&] { return process.ended() || (accepts(web) && accepts(secure_web)) || pause(); }) || !process.running())
+            throw std::runtime_error("RabbitMQ does not listen for WebSocket: " + log());
+    }
 };
 
 // aedes 0.51.3 (npm) in Node.js: version 3.1.1, QoS 0 to 2. Starts in 0.2 s. tests/run.sh installs it; the environment

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "mqtt.hpp"
+#include "platform/posix.hpp"
 #include "tests/support/process.hpp"
 
 namespace test {
@@ -168,6 +169,41 @@ template <class Port> struct Device {
         finished.clear();
         return reasons[result.packet_id];
     }
+    // Publishes `count` small messages with many under way at once, and gets them back in order.
+    void exchange_many(size_t count) {
+        subscribe("many");
+        size_t accepted = 0;
+        REQUIRE(until([&] {
+            while (accepted < count && accepted < messages.size() + 200 &&
+                   client.publish("many", std::to_string(accepted), mqtt::QoS::exactly_once).ok())
+                ++accepted;
+            return messages.size() == count && finished.size() == count;
+        }));
+        size_t wrong = 0;
+        for (size_t i = 0; i != count; ++i) wrong += messages[i].payload != std::to_string(i);
+        CHECK(wrong == 0);
+    }
+    // Publishes `text` in pieces, at each QoS, and gets it back. `meanwhile` is called again and again.
+    void exchange_large(const std::string& text, const std::function<void()>& meanwhile = [] {}) {
+        subscribe("large");
+        for (const mqtt::QoS qos : all_qos) {
+            REQUIRE(client.begin_publish("large", static_cast<uint32_t>(text.size()), qos).ok());
+            size_t at = 0;
+            REQUIRE(until([&] {
+                meanwhile();
+                if (at == text.size()) return !messages.empty();
+                const mqtt::Written written = client.write_payload(std::string_view(text).substr(at));
+                CHECK(written.error == mqtt::Error::ok);
+                at += written.size;
+                return false;
+            }));
+            CHECK((messages[0].payload == text));
+            CHECK(messages[0].qos == qos);
+            messages.clear();
+            if (qos != mqtt::QoS::at_most_once)
+                REQUIRE(until([&] { return counts[mqtt::Event::acknowledged] == static_cast<int>(qos); }));
+        }
+    }
     // With a user name as the broker wants it; empty: none.
     void log_in(const std::string& user_name) {
         if (user_name.empty()) return;
@@ -210,6 +246,27 @@ template <class Port> struct Device {
     std::map<int, int> counts;
     std::map<int, mqtt::Event> last;                // by kind; their views are void, so ...
     std::map<int, std::string> codes, blocks;       // ... reason codes and properties
+};
+
+// Traffic on the plain listener. mosquitto 2.0.11 sends at most 4096 bytes over WebSocket per round of its loop, and a
+// round without other events lasts 100 ms: 40 kB/s.
+class Waker {
+public:
+    explicit Waker(uint16_t broker) : client_(port_, {rx_, tx_}) {
+        options_.host = "127.0.0.1";
+        options_.port = broker;
+        options_.client_id = "waker";
+        REQUIRE(client_.connect(options_).ok());
+    }
+    void wake() {
+        if (client_.poll().kind == mqtt::Event::none) (void)client_.publish("wake", "");
+    }
+
+private:
+    uint8_t rx_[256], tx_[1024];
+    mqtt::posix::Tcp port_;
+    mqtt::ConnectOptions options_;
+    mqtt::Client<mqtt::posix::Tcp> client_;
 };
 
 }  // namespace test

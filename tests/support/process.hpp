@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -43,6 +44,11 @@ bool eventually(Condition condition, std::chrono::milliseconds limit = std::chro
 inline bool pause() {
     ::poll(nullptr, 0, 5);
     return false;
+}
+
+inline std::string text_of(const std::filesystem::path& file) {
+    std::ifstream stream(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
 }
 
 class TemporaryFolder {
@@ -203,10 +209,7 @@ public:
         process.start({program(), "-c", configuration_}, (folder.path / "log").string());
         return eventually([&] { return process.ended() || accepts(port); }) && process.running();
     }
-    std::string log() const {
-        std::ifstream file(folder.path / "log");
-        return {std::istreambuf_iterator<char>(file), {}};
-    }
+    std::string log() const { return text_of(folder.path / "log"); }
 
     TemporaryFolder folder;
     uint16_t port = 0;
@@ -214,6 +217,32 @@ public:
 
 private:
     std::string configuration_;
+};
+
+// mosquitto with a plain listener, `plain`, and another one, `port`, which has `listener` in its configuration. (2.0.11 with
+// one for WebSocket alone says "Unable to start any listening sockets" and ends.)
+class TwoListeners {
+public:
+    explicit TwoListeners(const std::string& extra, const std::string& listener) {
+        for (int attempt = 0; attempt < 20; ++attempt) {   // somebody else may take the port first
+            port = free_port();
+            mosquitto_ = std::make_unique<Mosquitto>(extra + "listener " + std::to_string(port) + " 127.0.0.1\n" + listener);
+            if (listens()) return;
+        }
+        throw std::runtime_error("mosquitto does not listen: " + mosquitto_->log());
+    }
+    bool start() { return mosquitto_->start() && listens(); }
+    Process& process() { return mosquitto_->process; }
+    uint16_t plain() const { return mosquitto_->port; }
+    std::string log() const { return mosquitto_->log(); }
+
+    uint16_t port = 0;
+
+private:
+    bool listens() {
+        return eventually([&] { return process().ended() || accepts(port); }) && process().running();
+    }
+    std::unique_ptr<Mosquitto> mosquitto_;
 };
 
 }  // namespace test

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,11 +23,6 @@ using Words = std::vector<std::string>;
 inline std::string examples() {
     const char* const folder = std::getenv("MQTT_EXAMPLES");
     return folder != nullptr ? folder : "examples";
-}
-
-inline std::string text_of(const std::string& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
 }
 
 // A running program; a name without '/' is one of the examples. Its input is ours to write, or a file; its outputs go to
@@ -67,8 +61,8 @@ public:
         if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
     }
 
-    std::string out() const { return text_of((folder_.path / "out").string()); }
-    std::string err() const { return text_of((folder_.path / "err").string()); }
+    std::string out() const { return text_of(folder_.path / "out"); }
+    std::string err() const { return text_of(folder_.path / "err"); }
     bool prints(const std::string& text) {
         return eventually([&] { return pause(), out().find(text) != std::string::npos; });
     }

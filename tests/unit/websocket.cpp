@@ -1032,6 +1032,7 @@ TEST_CASE("wait() and events() wait for what the handshake and a pong need") {
     port.to_client = binary("x") + octets({0x81, 0});
     uint8_t data[64];
     CHECK(port.read(data, sizeof data) == 1);
+    CHECK(port.pending());
     CHECK(port.wait(1000, false));              // the error is told by the next read(): no sleep before that ...
     CHECK(!port.wait(1000, false));             // ... but one that does not read then sleeps, and does not spin
     CHECK(port.read(data, sizeof data) == -1);
