@@ -327,7 +327,7 @@ private:
             if (head.generation < generation_ || head.generation == 0) continue;
             if (head.generation == generation_ && head.index == i && count_ == i) {
                 ++count_;
-                whole_ = head.both;
+                whole_ = head.both && (i == 0 || whole_);
             } else if (head.generation == generation_ || head.committed) {
                 damaged = true;
             }
@@ -478,7 +478,7 @@ private:
     uint32_t done_ = 0;         // bytes of the record, or copies of the head, that are programmed
     State state_ = unmounted;
     Step step_ = erase;
-    bool whole_ = false;        // the last sector has both copies of its head
+    bool whole_ = false;        // all sectors of the generation have both copies of their heads
     bool emptying_ = false;
     int refusal_ = storage::misused;   // what is answered before `ready`
     uint8_t buffer_[Geometry::longest_granule] = {};

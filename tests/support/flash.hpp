@@ -35,6 +35,7 @@ struct Chip {
     std::vector<bool> used;        // granules that were programmed since they were erased, or tried to be
     std::vector<unsigned> wear;    // erases per sector
     uint64_t read = 0, programmed = 0, programs = 0, erases = 0;
+    uint32_t last_end = 0;         // where the last program ended
     std::function<void(const Operation&)> before;   // this is about to happen
     std::function<int()> answer;                    // <= 0: instead of doing it
     const Operation* failing = nullptr;
@@ -80,6 +81,7 @@ struct Flash {
         for (size_t i = 0; i != size; ++i) chip->used[(address + i) / unit] = true;
         chip->programmed += size;
         ++chip->programs;
+        chip->last_end = address + static_cast<uint32_t>(size);
         return 1;
     }
     int erase(uint32_t sector) const {
