@@ -166,8 +166,8 @@ public:
         if (state_ < ready) return refusal_;
         if (size == 0 || size > geometry().longest_record()) return storage::too_large;
         const uint32_t total = geometry().record_size(static_cast<uint32_t>(size));
-        if (step_ == open && total > geometry().sector_size - at_) close_sector();
-        if (step_ != open) return open_sector();
+        if (step_ == filling && total > geometry().sector_size - at_) close_sector();
+        if (step_ != filling) return open_sector();
         uint32_t piece = geometry().rounded(storage::frame_head);
         const uint8_t* bytes = buffer_;
         if (done_ == 0) {   // the head, and what of the record is in the same granule: all that is unsure if it is cut
@@ -207,7 +207,7 @@ public:
 
     int commit() {
         if (state_ != compacting) return refusal();
-        if (index_ == 0 && step_ != open) return open_sector();
+        if (index_ == 0 && step_ != filling) return open_sector();
         const uint32_t last = index_;   // the sector's head is written as it would have been in the beginning
         index_ = 0;
         const int result = program_head(done_);
@@ -219,7 +219,7 @@ public:
         if (result <= 0) return result;
         if (++done_ < 2) return 0;
         first_ = first();
-        count_ = step_ == open ? index_ + 1 : index_;
+        count_ = step_ == filling ? index_ + 1 : index_;
         done_ = 0;
         state_ = ready;
         return 1;
@@ -238,8 +238,9 @@ public:
     }
 
 private:
+    // No member has a name that a socket's port has, so that the two can be bases of one.
     enum State : uint8_t { unmounted, loading, refused, broken, ready, compacting };
-    enum Step : uint8_t { erase, first_head, second_head, open };   // of the sector index_ of the generation being written
+    enum Step : uint8_t { erasing, first_head, second_head, filling };   // of the sector index_ of the generation being written
     static constexpr uint16_t was_committed = 0x8000;
 
     struct Head {
@@ -272,7 +273,7 @@ private:
 
     // ---- reading
 
-    bool read(uint32_t address, uint8_t* data, uint32_t size) { return flash.read(address, data, size) >= 0; }
+    bool read_at(uint32_t address, uint8_t* data, uint32_t size) { return flash.read(address, data, size) >= 0; }
 
     uint32_t head_crc(const uint8_t* head) const {
         const Geometry& g = geometry();
@@ -281,7 +282,7 @@ private:
     bool read_head(uint32_t sector, Head& head) {
         head = Head{};
         for (uint32_t copy = 0; copy != 2; ++copy) {
-            if (!read(sector * geometry().sector_size + copy * geometry().head_size(), buffer_, 16)) return false;
+            if (!read_at(sector * geometry().sector_size + copy * geometry().head_size(), buffer_, 16)) return false;
             if (storage::get_u32(buffer_ + 12) != head_crc(buffer_)) continue;
             const uint32_t index = storage::get_u32(buffer_ + 4) >> 16;
             head.both = head.generation != 0;
@@ -298,7 +299,7 @@ private:
         const uint32_t size = geometry().sector_size;
         while (from < size) {
             const uint32_t piece = least(sizeof buffer_, size - from);
-            if (!read(sector * size + from, buffer_, piece)) return -1;
+            if (!read_at(sector * size + from, buffer_, piece)) return -1;
             from += piece;
             for (uint32_t i = 0; i != piece; ++i)
                 if (buffer_[i] != 0xFF) return 0;
@@ -347,7 +348,7 @@ private:
         const int result = blank(0, 0);
         if (result < 0) return storage::failed;
         generation_ = newest_ = 1;
-        step_ = result > 0 ? first_head : erase;
+        step_ = result > 0 ? first_head : erasing;
         index_ = at_ = 0;
         state_ = ready;
         return 0;
@@ -377,7 +378,7 @@ private:
         uint8_t head[storage::frame_head];
         uint32_t length = 0, extent = geometry().rounded(storage::frame_head);
         if (end_ - at_ >= extent) {
-            if (!read(address(), head, sizeof head)) return storage::failed;
+            if (!read_at(address(), head, sizeof head)) return storage::failed;
             if (storage::get_frame_size(head, length) && length != 0 && length <= geometry().longest_record() &&
                 geometry().record_size(length) <= end_ - at_) {
                 extent = geometry().record_size(length);
@@ -385,7 +386,7 @@ private:
                 for (uint32_t i = 0; i != length;) {   // too long for the caller? then it may still be no record at all
                     const uint32_t piece = least(sizeof buffer_, length - i);
                     uint8_t* const to = length <= size ? record + i : buffer_;
-                    if (!read(address() + uint32_t{storage::frame_head} + i, to, piece)) return storage::failed;
+                    if (!read_at(address() + uint32_t{storage::frame_head} + i, to, piece)) return storage::failed;
                     crc = storage::crc32(crc, to, piece);
                     i += piece;
                 }
@@ -406,7 +407,7 @@ private:
         const int all = geometry().resume && whole_ ? blank(sector(), at_) : 0;
         if (all < 0) return storage::failed;
         state_ = ready;
-        step_ = open;
+        step_ = filling;
         if (all == 0) close_sector();
         return 0;
     }
@@ -417,12 +418,12 @@ private:
         state_ = compacting;
         generation_ = ++newest_;
         index_ = at_ = done_ = 0;
-        step_ = erase;
+        step_ = erasing;
     }
     void close_sector() {   // what follows goes into the next one
         ++index_;
         done_ = 0;
-        step_ = erase;
+        step_ = erasing;
     }
     // The buffer, from `from` on: bytes, and FF.
     void fill(size_t from, const uint8_t* bytes, size_t size) {
@@ -442,7 +443,7 @@ private:
     }
     // One step towards an open sector; 0: call again.
     int open_sector() {
-        if (step_ == erase) {
+        if (step_ == erasing) {
             const uint32_t spare = geometry().spare_sectors(), free = geometry().sector_count - count_;
             if (index_ >= (state_ == ready ? geometry().sector_count - spare : least(spare, free))) return storage::full;
             if (index_ != 0 && at_ != 0) end_ = at_;
@@ -455,16 +456,16 @@ private:
         }
         const int result = program_head(step_ == first_head ? 0 : 1);
         if (result < 0) {
-            step_ = erase;
+            step_ = erasing;
             return result;
         }
         if (result == 0) return 0;
-        step_ = step_ == first_head ? second_head : open;
-        if (step_ == open) sector_is_open();
+        step_ = step_ == first_head ? second_head : filling;
+        if (step_ == filling) sector_is_open();
         return 0;
     }
     void sector_is_open() {
-        step_ = open;
+        step_ = filling;
         at_ = geometry().first_record();
         if (state_ == ready) count_ = index_ + 1;
     }
@@ -477,7 +478,7 @@ private:
     uint32_t end_ = 0;          // reading: where the sector's records end; writing: where those of the one before it end
     uint32_t done_ = 0;         // bytes of the record, or copies of the head, that are programmed
     State state_ = unmounted;
-    Step step_ = erase;
+    Step step_ = erasing;
     bool whole_ = false;        // all sectors of the generation have both copies of their heads
     bool emptying_ = false;
     int refusal_ = storage::misused;   // what is answered before `ready`
