@@ -51,8 +51,8 @@
 //            2 bytes  "mJ"
 //   record   see storage.hpp
 //
-// - A sector is erased right before it is used, and never because it looks as if it were: so nothing depends on what
-//   an erase that was cut short has left.
+// - A sector is erased right before it is used, even if it looks as if it were: so nothing depends on what an erase that
+//   was cut short has left. The one exception is flash that is FF all over, on which there never was a journal.
 // - Two copies of the head: one may be damaged. The second is written after the first, records after both.
 // - The first sector of a new generation gets its head last: that is commit(). The generation with the highest number
 //   whose first sector has a head is the one that counts.

@@ -398,7 +398,7 @@ template <class Try> void attempt(Try run) {
     } catch (const Failed& failure) {
         FAIL_CHECK(failure.why);
     } catch (const std::exception& error) {
-        FAIL_CHECK(error.what());
+        FAIL_CHECK(std::string(error.what()));
     }
 }
 

@@ -269,7 +269,7 @@ void cut_again(const Chip& left, const Records& durable, uint64_t seed) {
         for_each_cut(chip, operation, !durable.empty(), random, 2, [&](const std::vector<uint8_t>& torn) {
             scratch.bytes = chip.bytes;
             scratch.used = chip.used;
-            scratch.tear(operation, torn);
+            scratch.tear(operation, torn, !durable.empty());
             const Records found = mounted(scratch, images, "after a second cut");
             ++cut_points;
             ++cuts_while_recovering;
@@ -300,7 +300,7 @@ void cut_everywhere(const mqtt::Geometry& geometry, uint64_t seed, unsigned roun
         for_each_cut(chip, operation, there, random, 3, [&](const std::vector<uint8_t>& torn) {
             scratch.bytes = chip.bytes;
             scratch.used = chip.used;
-            scratch.tear(operation, torn);
+            scratch.tear(operation, torn, there);
             const Records found = mounted(scratch, images, "after a cut");
             ++cut_points;
             if (--countdown != 0) return;
@@ -341,7 +341,7 @@ template <class Try> void for_each_geometry(Try attempt) {
                 } catch (const Failed& failure) {
                     FAIL_CHECK(name(geometry), ": ", failure.why);
                 } catch (const std::logic_error& error) {
-                    FAIL_CHECK(name(geometry), ": ", error.what());
+                    FAIL_CHECK(name(geometry), ": ", std::string(error.what()));
                 }
             }
 }

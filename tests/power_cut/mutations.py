@@ -44,8 +44,30 @@ GUARDS = [
     ("somebody else's flash", JOURNAL, "if (result == 0) return refuse(storage::foreign);", ""),
     ("what is alive is not overwritten", JOURNAL, ": least(spare, free))) return storage::full;",
      ": geometry().sector_count)) return storage::full;"),
+    ("the number of the seed", JOURNAL, "return storage::seed(generation_, address());", "return 0;"),
     ("room for the next compaction", JOURNAL, "(state_ == ready ? geometry().sector_count - spare :",
      "(state_ == ready ? geometry().sector_count :"),
+
+    ("the CRC of a record", FILES, "if (done == length && crc == storage::get_u32(head + 4)) {", "if (done == length) {"),
+    ("the CRC of the log's head", FILES,
+     "if (storage::get_u32(head + 12) != storage::crc32(0, head, 12)) return refuse(refused, storage::corrupt);", ""),
+    ("somebody else's file", FILES, "|| memcmp(head, magic, 8) != 0) return", ") return"),
+    ("the fsync of sync()", FILES,
+     "if (!retried([&] { return disk.fdatasync(log_); })) return broken_by();   // what it did write nobody knows", ""),
+    ("an fsync that failed is not repeated", FILES, "return broken_by();   // what", "return failure();   // what"),
+    ("a new generation is another file", FILES, """log_ = open_file("log.new", O_RDWR""", """log_ = open_file("log", O_RDWR"""),
+    ("a new generation is durable before it is renamed", FILES,
+     """if (!retried([&] { return disk.fdatasync(log_); })) return broken_by();
+        if (!retried([&] { return disk.renameat""", "if (!retried([&] { return disk.renameat"),
+    ("the fsync of the folder", FILES, "if (!sync_folder(folder_)) return broken_by();", ""),
+    ("what was loaded is durable", FILES, "if (!retried([&] { return disk.fdatasync(log_); }) || !sync_folder(folder_))",
+     "if (!sync_folder(folder_))"),
+    ("the folder that was loaded from is durable", FILES, "fdatasync(log_); }) || !sync_folder(folder_))", "fdatasync(log_); }))"),
+    ("what is cut off is truncated", FILES, "if (ragged_) {   // else", "if (false) {   // else"),
+    ("what is truncated is so durably", FILES,
+     "ftruncate(log_, end_); }) || !retried([&] { return disk.fdatasync(log_); }))", "ftruncate(log_, end_); }))"),
+    ("damage before a mark", FILES, "if (found > 0) return refuse(refused, storage::corrupt);", ""),
+    ("the lock", FILES, "if (!retried([&] { return disk.flock(fd); })) {", "if (false) {"),
 ]
 
 
@@ -80,7 +102,7 @@ class Check:
         if error:
             sys.exit(f"{name}: does not compile\n{error}")
         try:
-            done = run(program, timeout=120)
+            done = run(program, "--abort-after=1", timeout=120)
         except subprocess.TimeoutExpired:
             return False, "it never ends"
         return done.returncode == 0, done.stdout[-3000:]

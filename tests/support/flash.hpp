@@ -40,14 +40,15 @@ struct Chip {
     std::function<int()> answer;                    // <= 0: instead of doing it
     const Operation* failing = nullptr;
 
-    // It was tried, and did not come to its end: bytes are what `torn` says.
-    void tear(const Operation& operation, const std::vector<uint8_t>& torn) {
+    // It was tried, and did not come to its end: bytes are what `torn` says. `there`: there is a journal already; else what
+    // reads as FF is as good as erased, as nothing can tell.
+    void tear(const Operation& operation, const std::vector<uint8_t>& torn, bool there = true) {
         std::copy(torn.begin(), torn.end(), bytes.begin() + operation.address);
         const uint32_t size = static_cast<uint32_t>(torn.size()), unit = geometry.granularity;
         for (uint32_t at = operation.address; at != operation.address + size; at += unit) {
             const auto byte = bytes.begin() + at;
             const bool blank = std::all_of(byte, byte + unit, [](uint8_t value) { return value == 0xFF; });
-            used[at / unit] = !(geometry.resume && blank && !operation.erases);
+            used[at / unit] = !blank || (there && (operation.erases || !geometry.resume));
         }
     }
 };
