@@ -172,7 +172,7 @@ public:
         const uint8_t* bytes = buffer_;
         if (done_ == 0) {   // the head, and what of the record is in the same granule: all that is unsure if it is cut
             fill(storage::frame_head, record, size);
-            storage::put_frame(buffer_, seed(), record, size);
+            storage::put_frame(buffer_, 0, record, size);
         } else {            // then the middle, as it lies in memory; then the last bytes
             bytes = record + (done_ - storage::frame_head);
             const uint32_t left = static_cast<uint32_t>(size + storage::frame_head - done_);
@@ -269,7 +269,6 @@ private:
     uint32_t first() const { return state_ == compacting ? wrapped(first_ + count_) : first_; }
     uint32_t sector() const { return wrapped(first() + index_); }
     uint32_t address() const { return sector() * geometry().sector_size + at_; }
-    uint32_t seed() const { return storage::seed(generation_, address()); }
 
     // ---- reading
 
@@ -382,7 +381,7 @@ private:
             if (storage::get_frame_size(head, length) && length != 0 && length <= geometry().longest_record() &&
                 geometry().record_size(length) <= end_ - at_) {
                 extent = geometry().record_size(length);
-                uint32_t crc = storage::crc32(seed(), head, 4);
+                uint32_t crc = storage::crc32(0, head, 4);
                 for (uint32_t i = 0; i != length;) {   // too long for the caller? then it may still be no record at all
                     const uint32_t piece = least(sizeof buffer_, length - i);
                     uint8_t* const to = length <= size ? record + i : buffer_;

@@ -84,7 +84,7 @@ inline const char* to_string(int result) {
 // ---- how a record lies on the medium
 //
 //   3 bytes  size of the record, big-endian     4 bytes  CRC-32 of the four bytes before it and of the record, begun with
-//   1 byte   check: their XOR, and 0xA5                  a seed that says where it belongs: generation and place
+//   1 byte   check: their XOR, and 0xA5                  a seed: in files, it says where the record belongs
 //   n bytes  the record
 //
 // The check finds a size that was damaged, so that nobody looks for the next record in the wrong place. Neither erased
@@ -115,8 +115,8 @@ inline uint32_t crc32(uint32_t crc, const uint8_t* data, size_t size) {
     return ~crc;
 }
 
-// Where a record belongs: one that was left there by an earlier generation does not count.
-inline constexpr uint32_t seed(uint32_t generation, uint32_t place) { return generation * 0x9E3779B1U ^ place; }
+// Of two numbers that say what something belongs to.
+inline constexpr uint32_t seed(uint32_t one, uint32_t other) { return one * 0x9E3779B1U ^ other; }
 
 inline void put_frame(uint8_t* head, uint32_t seed, const uint8_t* record, size_t size) {
     put_u32(head, static_cast<uint32_t>(size) << 8);

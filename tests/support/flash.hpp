@@ -129,7 +129,7 @@ template <class Store> int load_all(Store& store, Records& records) {
 
 // Calls until the answer is another one than "not yet".
 template <class Call> int finish(Call call) {
-    for (int tries = 0; tries != 100000; ++tries)
+    for (int tries = 0; tries != 1000; ++tries)
         if (const int result = call()) return result;
     throw std::logic_error("it never comes to an end");
 }
