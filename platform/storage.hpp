@@ -102,15 +102,12 @@ inline uint32_t get_u32(const uint8_t* from) {
     return value;
 }
 
-// CRC-32 (IEEE 802.3), by half-bytes: `crc` is the seed, or what the bytes before came to.
+// CRC-32 (IEEE 802.3), bit by bit, which is small: `crc` is the seed, or what the bytes before came to.
 inline uint32_t crc32(uint32_t crc, const uint8_t* data, size_t size) {
-    static constexpr uint32_t table[16] = {
-        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
-        0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
     crc = ~crc;
     for (; size != 0; --size) {
         crc ^= *data++;
-        for (int half = 0; half != 2; ++half) crc = crc >> 4 ^ table[crc & 15];
+        for (int bit = 0; bit != 8; ++bit) crc = crc >> 1 ^ (0xEDB88320U & (0U - (crc & 1)));
     }
     return ~crc;
 }
