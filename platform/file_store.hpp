@@ -109,7 +109,8 @@ public:
     int storage_holder() const { return holder_; }
 
     // These five, and erase_storage(), are described in storage.hpp. load() may also answer `locked`, or `failed` if
-    // the folder cannot be used; both may be gone the next time.
+    // the folder cannot be used; both may be gone the next time. `failed` that stays, at the end of the records: they
+    // cannot be made durable where they are; compact() and what follows still can.
 
     int load(uint8_t* record, size_t size) {
         if (state_ == closed) {
@@ -120,7 +121,7 @@ public:
             const int result = load_next(record, size);
             if (result != 0) return result;
         }
-        return state_ == refused ? refusal_ : 0;
+        return state_ == refused || state_ == broken ? refusal_ : 0;
     }
 
     int save(const uint8_t* record, size_t size) {
@@ -302,7 +303,8 @@ private:
             if (found > 0) return refuse(refused, storage::corrupt);
         }
         // It may be in the system's memory only, if a process ended and no power was cut. From here on it is relied on.
-        if (!retried([&] { return disk.fdatasync(log_); }) || !sync_folder(folder_)) return not_read();
+        // If that fails, it may be gone from the disk and yet be read; then only a new generation helps.
+        if (!retried([&] { return disk.fdatasync(log_); }) || !sync_folder(folder_)) return refuse(broken, not_read());
         state_ = ready;
         return 0;
     }

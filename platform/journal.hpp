@@ -188,12 +188,12 @@ public:
             const uint32_t left = static_cast<uint32_t>(size + storage::frame_head - done_);
             piece = left & ~(geometry().granularity - 1);
             if (piece == 0) {
-                fill(0, bytes, left);
+                fill(0, bytes, static_cast<size_t>(left));
                 bytes = buffer_;
                 piece = geometry().granularity;
             }
         }
-        const int result = flash.program(address() + done_, bytes, piece);
+        const int result = flash.program(address() + done_, bytes, static_cast<size_t>(piece));
         if (result < 0) close_sector();   // and the next attempt in another one
         if (result <= 0) return sign(result);
         done_ += piece;
@@ -270,7 +270,9 @@ private:
 
     // ---- reading
 
-    bool read_at(uint32_t address, uint8_t* data, uint32_t size) { return flash.read(address, data, size) >= 0; }
+    bool read_at(uint32_t address, uint8_t* data, uint32_t size) {
+        return flash.read(address, data, static_cast<size_t>(size)) >= 0;
+    }
 
     uint32_t head_crc(const uint8_t* head) const {
         const Geometry& g = geometry();
@@ -393,7 +395,7 @@ private:
                     const uint32_t piece = least(sizeof buffer_, length - i);
                     uint8_t* const to = length <= size ? record + i : buffer_;
                     if (!read_at(place + uint32_t{storage::frame_head} + i, to, piece)) return storage::failed;
-                    crc = storage::crc32(crc, to, piece);
+                    crc = storage::crc32(crc, to, static_cast<size_t>(piece));
                     i += piece;
                 }
                 if (crc == storage::get_u32(head + 4)) {
@@ -444,7 +446,8 @@ private:
         storage::put_u32(buffer_ + 8, index != 0 ? end_ : 0);
         storage::put_u32(buffer_ + 12, head_crc(buffer_));
         const uint32_t size = geometry().head_size();
-        return sign(flash.program(wrapped(first() + index) * geometry().sector_size + copy * size, buffer_, size));
+        const uint32_t place = wrapped(first() + index) * geometry().sector_size + copy * size;
+        return sign(flash.program(place, buffer_, static_cast<size_t>(size)));
     }
     // One step towards an open sector; 0: call again.
     int open_sector() {
