@@ -12,16 +12,20 @@ trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
 command -v arm-none-eabi-g++ >/dev/null || { echo "skipped: no arm-none-eabi-g++"; exit 77; }
 
-# image CPU NAME OPTION...: text and data of the linked program, without libc.
+# image CPU NAME OPTION...: text and data of the linked program. Besides the flash's driver, it needs memcpy and libgcc
+# only: anything else is a link error.
 image() {
     cpu=$1 name=$2
     shift 2
     arm-none-eabi-g++ -std=c++17 -mthumb -mcpu="$cpu" -Os -ffunction-sections -fdata-sections -fno-exceptions -fno-rtti \
         -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wold-style-cast -Werror -I . "$@" -c bench/journal_flash.cpp -o "$folder/$name.o"
-    arm-none-eabi-g++ -mthumb -mcpu="$cpu" -nostdlib -Wl,--gc-sections -Wl,-e,main -Wl,--unresolved-symbols=ignore-all \
-        "$folder/$name.o" -o "$folder/$name.elf"
+    arm-none-eabi-g++ -mthumb -mcpu="$cpu" -nostdlib -Wl,--gc-sections -Wl,-e,main $given "$folder/$name.o" -lgcc -o "$folder/$name.elf"
     arm-none-eabi-size "$folder/$name.elf" | awk 'NR == 2 { print $1 + $2 }'
 }
+given=
+for symbol in flash_read flash_program flash_erase storage_of_nothing received memcpy; do
+    given="$given -Wl,--defsym=$symbol=0"
+done
 printf 'bench\tcase\tsubject\tmetric\tvalue\tunit\n'
 for cpu in cortex-m0plus cortex-m3 cortex-m4; do
     bytes=$(($(image $cpu with) - $(image $cpu without -DWITHOUT_JOURNAL)))

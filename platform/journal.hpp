@@ -15,6 +15,7 @@
 //
 //   address   in bytes from the journal's first sector: sector * sector_size + offset. Nothing crosses a sector.
 //   read      What the hardware refuses to read (ECC) may come as any bytes. Never while a program or erase is not done.
+//             What a cut has left must read alike each time: a bit that does not is beyond what a journal can do.
 //   program   At most the size of a record at once; `data` has any alignment. The bytes were erased before, and are never
 //             programmed a second time until they are erased again; within a sector the order is free.
 //   erase     Makes all of a sector 0xFF. (Flash that is 0x00 when erased: invert in read and program.)
@@ -148,7 +149,7 @@ template <class Flash> struct Checked<Flash, true> : std::true_type {
 };
 }  // namespace storage
 
-// About 100 bytes, and Flash. Everything is empty until load() is called.
+// 72 bytes, and Flash, if that has members. Nothing is read before load() is called.
 template <class Flash> class Journal {
 public:
     Flash flash;
@@ -240,7 +241,7 @@ public:
         if (!emptying_) begin_generation();
         const int result = commit();
         emptying_ = result == 0;
-        return result;
+        return result < 0 ? refuse(result) : result;
     }
 
 private:
@@ -452,8 +453,8 @@ private:
     // One step towards an open sector; 0: call again.
     int open_sector() {
         if (step_ == erasing) {
-            const uint32_t spare = geometry().spare_sectors(), free = geometry().sector_count - count_;
-            if (index_ >= (state_ == ready ? geometry().sector_count - spare : least(spare, free))) return storage::full;
+            const uint32_t spare = geometry().spare_sectors(), unused = geometry().sector_count - count_;
+            if (index_ >= (state_ == ready ? geometry().sector_count - spare : least(spare, unused))) return storage::full;
             if (index_ != 0 && at_ != 0) end_ = at_;
             const int result = flash.erase(sector());
             if (result <= 0) return sign(result);

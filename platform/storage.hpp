@@ -37,11 +37,13 @@
 //
 // And outside of the port's contract, for the application:
 //
-//     int erase_storage();   // empties the store, atomically as commit() does; also one that is corrupt or foreign
+//     int erase_storage();   // empties the store, atomically as commit() does; also one that is corrupt or foreign.
+//                            // If it fails, repeat it: until it succeeds, or a reset, there is no store
 //
 // After < 0. `failed` (a program, an erase, a write did not succeed) and `full` lose nothing that is durable; the call may
-// be repeated, or compact() called. `corrupt` and `foreign` are told by load(): nothing is given any more, nothing is
-// written, and every call answers the same, until the application calls erase_storage(), or puts an image right.
+// be repeated, and if that does not help, a compaction may, which begins elsewhere. `corrupt` and `foreign` are told by
+// load(): nothing is given any more, nothing is written, and every call answers the same, until the application calls
+// erase_storage(), or puts an image right.
 //
 // Damage. What a power cut leaves behind is recognised and dropped: it is at most what was not durable. Any other
 // change of a single byte (bit rot) is either without effect or `corrupt`, with one exception that is in the nature of

@@ -44,7 +44,7 @@ GUARDS = [
     ("damage in the last sector", JOURNAL, "if (after == 0) return refuse(storage::corrupt);", ""),
     ("a generation that has lost a sector", JOURNAL, "if (damaged) return refuse(storage::corrupt);", ""),
     ("somebody else's flash", JOURNAL, "if (result == 0) return refuse(storage::foreign);", ""),
-    ("what is alive is not overwritten", JOURNAL, ": least(spare, free))) return storage::full;",
+    ("what is alive is not overwritten", JOURNAL, ": least(spare, unused))) return storage::full;",
      ": geometry().sector_count)) return storage::full;"),
     ("room for the next compaction", JOURNAL, "(state_ == ready ? geometry().sector_count - spare :",
      "(state_ == ready ? geometry().sector_count :"),

@@ -459,6 +459,33 @@ TEST_CASE("flash with something else on it is refused, and changed only by erase
     });
 }
 
+TEST_CASE("erase_storage() that fails can be repeated, and until it succeeds nothing else is possible") {
+    for_each_geometry([](const mqtt::Geometry& geometry) {
+        for (unsigned failing = 1; failing != 4; ++failing) {   // the erase, either copy of the head
+            Chip chip(geometry);
+            std::fill(chip.bytes.begin(), chip.bytes.end(), uint8_t{0});
+            std::fill(chip.used.begin(), chip.used.end(), true);
+            Journal journal{test::Flash(chip)};
+            Records records;
+            CHECK(test::load_all(journal, records) == storage::foreign);
+            unsigned asked = 0;
+            chip.answer = [&] {
+                if (++asked != failing) return 1;
+                chip.tear(*chip.failing, std::vector<uint8_t>(chip.failing->bytes.size(), 0x5A));
+                return -1;
+            };
+            const uint8_t byte = 1;
+            CHECK(test::finish([&] { return journal.erase_storage(); }) == storage::failed);
+            CHECK(journal.save(&byte, 1) == storage::failed);
+            CHECK(journal.compact() == storage::failed);
+            CHECK(journal.load(nullptr, 0) == storage::failed);
+            CHECK(test::finish([&] { return journal.erase_storage(); }) == 1);
+            CHECK(test::save(journal, "first") == 1);
+            CHECK(mounted(chip, {{"first"}}, "after erase_storage()").size() == 1);
+        }
+    });
+}
+
 TEST_CASE("erase_storage() empties a store, damaged or not, in one step") {
     for_each_geometry([](const mqtt::Geometry& geometry) {
         for (const bool damaged : {false, true}) {
