@@ -47,8 +47,9 @@
 //
 // Damage. What a power cut leaves behind is recognised and dropped: it is at most what was not durable. Any other
 // change of a single byte (bit rot) is either without effect or `corrupt`, with one exception that is in the nature of
-// a log: the record that was saved last, where nothing after it proves that it was ever complete, counts as cut off and
-// is dropped. Records before or after a damaged one are never dropped silently.
+// a log: what was saved last, where nothing after it proves that it was ever complete, counts as cut off and is dropped.
+// On flash that is one record; in files it is what one sync() made durable, and only if the power was cut before
+// the mark behind it came to the disk. Records before or after a damaged one are never dropped silently.
 
 #ifndef MQTT_PLATFORM_STORAGE_HPP
 #define MQTT_PLATFORM_STORAGE_HPP

@@ -53,6 +53,20 @@ long last_of(const Records& records) {
         if (::write(tell, &number, sizeof number) != static_cast<ssize_t>(sizeof number)) ::_exit(6);
     }
 }
+// A process that does that, and where it tells.
+pid_t started(const std::string& path, int& told) {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        ::close(ends[0]);
+        writer(path, ends[1]);
+    }
+    ::close(ends[1]);
+    told = ends[0];
+    return child;
+}
 
 }  // namespace
 
@@ -64,24 +78,17 @@ TEST_CASE("a process that is killed anywhere loses nothing that it was told to b
     unsigned durable = 0;
     long last = 0;
     for (unsigned i = 0; i != kills; ++i) {
-        int ends[2];
-        REQUIRE(::pipe(ends) == 0);
-        const pid_t child = ::fork();
-        REQUIRE(child >= 0);
-        if (child == 0) {
-            ::close(ends[0]);
-            writer(path, ends[1]);
-        }
-        ::close(ends[1]);
+        int told = -1;
+        const pid_t child = started(path, told);
         unsigned number = 0;
-        for (size_t more = random.below(12); more != 0 && ::read(ends[0], &number, sizeof number) > 0; --more) durable = number;
+        for (size_t more = random.below(12); more != 0 && ::read(told, &number, sizeof number) > 0; --more) durable = number;
         for (size_t spin = random.below(200000); spin != 0; --spin) asm volatile("");   // it is somewhere, then
         ::kill(child, SIGKILL);
         int status = 0;
         while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
         REQUIRE(WIFSIGNALED(status));
-        while (::read(ends[0], &number, sizeof number) > 0) durable = number;
-        ::close(ends[0]);
+        while (::read(told, &number, sizeof number) > 0) durable = number;
+        ::close(told);
 
         mqtt::posix::FileStore store;   // its lock went with the process
         store.storage_path = path.c_str();
@@ -100,17 +107,10 @@ TEST_CASE("a process that is killed anywhere loses nothing that it was told to b
 TEST_CASE("a second process is refused while the first one has the store, and told which one that is") {
     const test::TemporaryFolder folder;
     const std::string path = folder.path / "store";
-    int ends[2];
-    REQUIRE(::pipe(ends) == 0);
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        ::close(ends[0]);
-        writer(path, ends[1]);
-    }
-    ::close(ends[1]);
+    int told = -1;
+    const pid_t child = started(path, told);
     unsigned number = 0;
-    REQUIRE(::read(ends[0], &number, sizeof number) > 0);
+    REQUIRE(::read(told, &number, sizeof number) > 0);
     mqtt::posix::FileStore store;
     store.storage_path = path.c_str();
     uint8_t byte = 1;
@@ -120,7 +120,7 @@ TEST_CASE("a second process is refused while the first one has the store, and to
     CHECK(store.erase_storage() == storage::locked);
     ::kill(child, SIGKILL);
     while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {}
-    ::close(ends[0]);
+    ::close(told);
     Records records;
     CHECK(test::load_all(store, records) == 0);   // now it is free
     CHECK(last_of(records) >= static_cast<long>(number));
