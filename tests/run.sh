@@ -2,9 +2,9 @@
 # sh tests/run.sh [--long] [SUITE...]
 #
 # Installs what is missing (Debian and its relatives), builds with GCC and with Clang, sanitizers on and warnings as
-# errors, and runs the suites: unit, engine, integration, tls, firmware, build; all of them if none is named. --long:
-# more seeds and larger messages. The last line is `N passed, N failed, N skipped`: doctest's test cases, and one for
-# each check of the suite build, which runs once and calls both compilers itself.
+# errors, and runs the suites: unit, engine, power-cut, integration, tls, firmware, build; all of them if none is named.
+# --long: more seeds and larger messages. The last line is `N passed, N failed, N skipped`: doctest's test cases, and one
+# for each check of the suite build, which runs once and calls both compilers itself.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
@@ -19,12 +19,12 @@ suites=
 for argument; do
     case $argument in
         --long) long=1 ;;
-        unit | engine | integration | tls | firmware | build) suites="$suites $argument" ;;
+        unit | engine | power-cut | integration | tls | firmware | build) suites="$suites $argument" ;;
         -h | --help) usage 0 ;;
         *) echo "run.sh: what is '$argument'?" >&2; usage 2 >&2 ;;
     esac
 done
-: "${suites:= unit engine integration tls firmware build}"
+: "${suites:= unit engine power-cut integration tls firmware build}"
 wants() { case $suites in *" $1"*) true ;; *) false ;; esac }
 
 # --------------------------------------------------------------------------------------------- what must be there
