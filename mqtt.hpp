@@ -156,10 +156,11 @@ inline void store_u32(uint8_t* data, uint32_t value) {
 constexpr size_t malformed = 5;
 inline size_t load_variable(const uint8_t* data, size_t size, uint32_t& value) {
     value = 0;
-    for (size_t i = 0; i < 4; ++i) {
+    for (unsigned i = 0; i < 4; ++i) {
         if (i == size) return 0;
-        value |= static_cast<uint32_t>(data[i] & 127) << (7 * i);
-        if (data[i] < 128) return data[i] == 0 && i != 0 ? malformed : i + 1;
+        const uint8_t c = data[i];
+        value |= static_cast<uint32_t>(c & 127) << (7 * i);
+        if (c < 128) return c == 0 && i != 0 ? malformed : i + 1;
     }
     return malformed;
 }
@@ -490,6 +491,7 @@ public:
 
     // The value of a property; the first one if it repeats.
     template <Format format> Optional<typename prop::Key<format>::Type> get(prop::Key<format> key) const {
+        if (empty()) return {};
         Properties rest = *this;
         typename prop::Key<format>::Type value{};
         if (rest.next(key, value)) return value;
@@ -497,6 +499,7 @@ public:
     }
     template <Format format> bool has(prop::Key<format> key) const { return has(key.id); }
     bool has(uint8_t id) const {
+        if (empty()) return false;
         Properties rest = *this;
         Property property;
         return rest.next(id, property);
@@ -513,8 +516,8 @@ public:
     }
     // Takes the first property off, whatever it is; false: there is none, or what is left is malformed.
     bool next(Property& property) {
-        property = Property{};
         if (block_.empty()) return false;
+        property = Property{};
         for (const PropertyRule& rule : prop::rules)
             if (rule.id == block_[0]) property.rule = &rule;
         if (property.rule == nullptr) return false;
@@ -1096,11 +1099,14 @@ public:
         check(valid_filter(value, v5()));
     }
     void properties(Properties& list, PacketType packet, const Properties& = {}) {
-        if (!v5()) return;
+        if (v5()) take_properties(list, packet);
+    }
+    void take_properties(Properties& list, PacketType packet) {
         uint32_t size = 0;
         const size_t length = load_variable(at_, left_, size);
         check(length != 0 && length != malformed && size <= left_ - length);
         take(length);
+        if (size == 0) return;
         const uint8_t* p = take(static_cast<size_t>(size));
         if (p == nullptr) return;
         list = Properties(p, static_cast<size_t>(size));
@@ -1119,16 +1125,16 @@ public:
     void fail(Error error) {
         if (error_ == Error::ok) error_ = error;
         left_ = 0;
+        at_ = nullptr;
     }
     void rule(bool condition, Error = Error::ok) {
         check(condition, v5() ? Error::protocol_error : Error::malformed_packet);
     }
 
 private:
-    const uint8_t* take(size_t size) {
-        check(size <= left_);
-        if (error_ != Error::ok) return nullptr;
-        const uint8_t* p = at_;
+    const uint8_t* take(size_t size) {   // after a failure, nothing is left
+        const uint8_t* const p = at_;
+        if (size > left_ || p == nullptr) return fail(Error::malformed_packet), nullptr;
         at_ += size;
         left_ -= size;
         return p;
@@ -1159,8 +1165,9 @@ private:
 
 // Flags of the fixed header that a type must have [MQTT-2.2.2-1]; those of PUBLISH have a meaning.
 constexpr uint8_t first_byte_of(PacketType type) {
-    const bool two = type == PacketType::pubrel || type == PacketType::subscribe || type == PacketType::unsubscribe;
-    return static_cast<uint8_t>(static_cast<unsigned>(type) << 4 | (two ? 2U : 0U));
+    constexpr unsigned two = bit(PacketType::pubrel) | bit(PacketType::subscribe) | bit(PacketType::unsubscribe);
+    const unsigned i = static_cast<unsigned>(type);
+    return static_cast<uint8_t>(i << 4 | (two >> i & 1) << 1);
 }
 
 // What the fixed header of a packet says (section 2.2).

@@ -568,7 +568,9 @@ protected:
             break;
         case 0:
         case MBEDTLS_ERR_SSL_CONN_EOF:
-        case detail::lost: fail(Error::truncated, code); break;
+        case detail::lost:
+            if (!broken_) fail(Error::truncated, code);    // else it is known why
+            break;
         case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY: fail(Error::closed, code); break;
         default: fail_by(code); break;
         }
@@ -589,7 +591,8 @@ protected:
             remember();
             code = mbedtls_ssl_write(&ssl_, data, size);
         }
-        if (code > 0 || (blocked_ && code == MBEDTLS_ERR_SSL_WANT_WRITE)) return int(size);
+        if (code > 0) return code;
+        if (blocked_ && code == MBEDTLS_ERR_SSL_WANT_WRITE) return int(size);
         if (code == MBEDTLS_ERR_SSL_WANT_WRITE || code == MBEDTLS_ERR_SSL_WANT_READ) return 0;
         if (code != detail::lost) fail_by(code);
         broken_ = true;
@@ -750,7 +753,8 @@ private:
         return code;
     }
     int use_psk() {
-#if defined(MBEDTLS_KEY_EXCHANGE_SOME_PSK_ENABLED) || defined(MBEDTLS_KEY_EXCHANGE__SOME__PSK_ENABLED) || defined(MBEDTLS_SSL_HANDSHAKE_WITH_PSK_ENABLED)
+#if defined(MBEDTLS_KEY_EXCHANGE_SOME_PSK_ENABLED) || defined(MBEDTLS_KEY_EXCHANGE__SOME__PSK_ENABLED) || \
+    defined(MBEDTLS_SSL_HANDSHAKE_WITH_PSK_ENABLED)
         return mbedtls_ssl_conf_psk(&config_, detail::bytes(psk), psk.size(), detail::bytes(psk_identity), psk_identity.size());
 #else
         return MBEDTLS_ERR_SSL_FEATURE_UNAVAILABLE;

@@ -251,9 +251,13 @@ TEST_CASE("a byte that was changed on the way ends the connection, wherever it i
 }
 
 TEST_CASE("once writing has failed there is no other attempt, and what has come can still be read") {
+    bool cut = false;
+    SUBCASE("and then nothing more comes") {}
+    SUBCASE("and then the connection ends") { cut = true; }
     Pair pair;
     pair.server.send("last words");
     pair.client.unwritable = true;
+    pair.client.cut = cut;
     CHECK(test::write(pair.client, "text") == -1);
     CHECK(test::write(pair.client, "text") == -1);
     CHECK(pair.client.writes_after_failure == 0);
