@@ -969,10 +969,7 @@ public:
     auto wait(uint32_t idle_ms, bool wants_write) -> decltype(std::declval<P&>().wait(idle_ms, wants_write)) {
         return due() || Port::wait(idle_ms, to_write(wants_write));
     }
-    template <class P = Port> auto ready() -> decltype(std::declval<P&>().ready()) {
-        const bool news = Port::ready();                   // asked in any case: it forgets what it has told
-        return due() || news;
-    }
+    template <class P = Port> auto ready() -> decltype(std::declval<P&>().ready()) { return due() || Port::ready(); }
     template <class P = Port>
     auto events(bool wants_write, bool wants_read = true) const
         -> decltype(std::declval<const P&>().events(wants_write, wants_read)) {

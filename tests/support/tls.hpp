@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "platform/mbedtls.hpp"
@@ -38,6 +39,7 @@ struct Wire {
     int opens = 0, closes = 0, reads = 0, writes = 0, writes_after_failure = 0;
     bool took_all = true;                                   // the last write() did
     bool waited_for_room = false, slept = false;            // by the last wait()
+    bool news = false;                                      // ready() tells it once
     uint32_t clock = 0;
 
     int open(std::string_view, uint16_t) {
@@ -80,6 +82,7 @@ struct Wire {
         waited_for_room = wants_write;
         return false;
     }
+    bool ready() { return std::exchange(news, false); }
     short events(bool wants_write, bool wants_read = true) const { return static_cast<short>(wants_read + 2 * wants_write); }
     uint32_t now_ms() { return clock; }
     uint32_t random() { return 4; }
