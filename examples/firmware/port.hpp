@@ -11,6 +11,10 @@
 
 #include "platform/mbedtls.hpp"
 
+#if !defined(TLS_MEMORY)   // what mbedTLS needs besides its buffers for records; longer chains of certificates want more
+#define TLS_MEMORY (16 * 1024)
+#endif
+
 class Port : public mqtt::mbedtls::Tls<mqtt::lwip::Tcp> {
 public:
     // To be called once, before anything else. `ca_file`: the certificate, in DER, of the CA that the broker's must be of; a
@@ -38,8 +42,7 @@ private:
         return bytes + blocks * 32;   // the head that each has
     }
 
-    // All that mbedTLS has: buffers for records, and for certificates, the handshake and the session.
-    alignas(8) static inline unsigned char memory_[MBEDTLS_SSL_IN_CONTENT_LEN + MBEDTLS_SSL_OUT_CONTENT_LEN + 20 * 1024];
+    alignas(8) static inline unsigned char memory_[MBEDTLS_SSL_IN_CONTENT_LEN + MBEDTLS_SSL_OUT_CONTENT_LEN + TLS_MEMORY];
     static inline unsigned char ca_[2048];
 };
 #else
