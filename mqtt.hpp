@@ -1733,7 +1733,6 @@ public:
         overtaking_ = false;
         if (at_[main] == at_[ahead] && kept_ <= maximum && !stream_pending()) {   // nobody has to wait any more
             mode_ = open;
-            in_flight_ = kept_;
             at_[ahead] = at_[gate] = nowhere;
             at_[sent] = at_[main];
             return;
@@ -1841,7 +1840,7 @@ public:
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
     void erase(Offset place) {
-        if (counts(data_[place])) --in_flight_;
+        if (mode_ == waiting && counts(data_[place])) --in_flight_;
         kill(place);
         trim();
     }
@@ -2004,7 +2003,6 @@ public:
         return nowhere;
     }
     void expire(Offset place) {
-        if (mode_ == open && counts(data_[place])) --in_flight_;
         kill(place);
         trim();
         purge_ = true;
@@ -2154,6 +2152,7 @@ private:
         const uint16_t age = static_cast<uint16_t>(next_id_ - id);
         Offset low = lo_, high = hi_;
         const uint16_t behind_first = static_cast<uint16_t>(id - id_at(entry(lo_)));
+        if (behind_first == 0) return lo_;
         Offset probe = behind_first < hi_ - lo_ ? lo_ + behind_first : hi_ - 1;
         while (low < high) {
             const uint16_t other = static_cast<uint16_t>(next_id_ - id_at(entry(probe)));
@@ -2205,10 +2204,7 @@ private:
         if (kept) {
             set_entry(hi_++, place);
             step_id();
-            if (counts(data_[place])) {
-                ++kept_;
-                if (mode_ == open) ++in_flight_;   // else when its turn comes
-            }
+            if (counts(data_[place])) ++kept_;
         }
         at_[end] = place + size;
     }
@@ -2305,7 +2301,7 @@ private:
     uint32_t stream_left_ = 0;     // payload bytes to come
     uint16_t next_id_ = 1;
     uint16_t kept_ = 0;            // QoS 1 and 2 messages not finished ...
-    uint16_t in_flight_ = 0;       // ... and those of them that do not wait
+    uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
     enum : uint8_t { closed, waiting, open } mode_ = closed;
     bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
     bool holes_ = false;           // there may be a dead packet behind `begin_`
@@ -2638,7 +2634,7 @@ public:
     Result publish(Publish& message) {
         if constexpr (has_v5) {
             if (!may_have(message.properties)) return {Error::invalid_properties};
-            return publish_aliased(message);
+            return limits_.topic_alias_maximum != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
         } else {
             return enqueue_message(message, false, 0);
         }
@@ -3629,7 +3625,7 @@ private:
     // Only QoS 0: what may be sent again on another connection has its topic with it.
     Result publish_aliased(Publish& message) {
         const bool possible = v5_ && connected() && message.qos == QoS::at_most_once && message.topic.size() > 3;
-        if (!possible || limits_.topic_alias_maximum == 0) return enqueue_expiring(message, false, 0);
+        if (!possible) return enqueue_expiring(message, false, 0);
         const std::string_view topic = message.topic;
         uint16_t alias = sent_aliases_.find(topic);
         const bool is_new = alias == 0;

@@ -2,9 +2,9 @@
 # sh tests/run.sh [--long] [SUITE...]
 #
 # Installs what is missing (Debian and its relatives), builds with GCC and with Clang, sanitizers on and warnings as
-# errors, and runs the suites: unit, engine, integration, tls, firmware, build; all of them if none is named. --long:
-# more seeds and larger messages. The last line is `N passed, N failed, N skipped`: doctest's test cases, and one for
-# each check of the suite build, which runs once and calls both compilers itself.
+# errors, and runs the suites: unit, engine, power-cut, integration, tls, firmware, build; all of them if none is named.
+# --long: more seeds and larger messages. The last line is `N passed, N failed, N skipped`: doctest's test cases, and one
+# for each check of the suite build, which runs once and calls both compilers itself.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
@@ -19,16 +19,17 @@ suites=
 for argument; do
     case $argument in
         --long) long=1 ;;
-        unit | engine | integration | tls | firmware | build) suites="$suites $argument" ;;
+        unit | engine | power-cut | integration | tls | firmware | build) suites="$suites $argument" ;;
         -h | --help) usage 0 ;;
         *) echo "run.sh: what is '$argument'?" >&2; usage 2 >&2 ;;
     esac
 done
-: "${suites:= unit engine integration tls firmware build}"
+: "${suites:= unit engine power-cut integration tls firmware build}"
 wants() { case $suites in *" $1"*) true ;; *) false ;; esac }
 
 # --------------------------------------------------------------------------------------------- what must be there
 
+. tests/support/install.sh
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto, and an ordinary user's PATH does not reach
 missing= brokers=
 lwip=.build/lwip         # its source, where it is or will be
@@ -36,15 +37,8 @@ mbedtls=.build/mbedtls   # the same
 aedes=.build/aedes       # where it is or will be, from npm
 aedes_version=0.51.3
 has_aedes() { grep -qs "\"version\": \"$aedes_version\"" $aedes/node_modules/aedes/package.json; }
-has() { command -v "$1" >/dev/null 2>&1; }
 needs() { missing="$missing $1"; }
 likes() { brokers="$brokers $1"; }   # what is tested with it is skipped where it cannot be had
-# compiles SOURCE COMPILER [OPTION...]
-compiles() {
-    source=$1
-    shift
-    printf '%b\n' "$source" | "$@" -std=c++17 -x c++ - -o /dev/null >/dev/null 2>&1
-}
 look() {
     missing= brokers=
     has python3 || needs python3
@@ -86,39 +80,10 @@ look() {
         has qemu-system-arm || needs qemu-system-arm
     fi
 }
-# Runs something as root; fails if that cannot be.
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    else
-        has sudo && sudo "$@"
-    fi
-}
-install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" </dev/null; }
 look
 if [ -n "$missing$brokers" ]; then
-    echo "Installing:$missing$brokers"
-    if has apt-get && as_root true; then
-        # Debian starts the services that it installs. The tests start their own, on free ports.
-        policy=/usr/sbin/policy-rc.d
-        [ ! -e $policy ] || policy=
-        if [ -n "$policy" ]; then
-            trap 'as_root rm -f $policy' EXIT
-            trap 'exit 1' HUP INT TERM
-            printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
-            as_root chmod 755 $policy
-        fi
-        as_root apt-get update -q </dev/null || true
-        install $missing $brokers || {   # one at a time, then
-            for package in $missing $brokers; do install "$package" || true; done
-        }
-        [ -z "$policy" ] || as_root rm -f $policy
-        trap - EXIT HUP INT TERM
-        hash -r
-        look
-    else
-        echo "run.sh: no apt-get here, or neither root nor sudo" >&2
-    fi
+    install_packages $missing $brokers
+    look
     [ -z "$brokers" ] || echo "run.sh: not here, and what is tested with it is skipped:$brokers" >&2
     if [ -n "$missing" ]; then
         echo "run.sh: please install what these Debian packages contain:$missing" >&2

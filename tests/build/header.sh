@@ -14,6 +14,8 @@ for source in alone.cpp "$root/tests/build/everything.cpp"; do
     done
     $cxx $warnings -fsyntax-only "$source"   # with exceptions
 done
+# The journal is for firmware, too.
+$cxx $warnings -fno-exceptions -fno-rtti -fsyntax-only "$root/bench/journal_flash.cpp"
 case $target in
     g++ | clang++)
         for header in "$root"/platform/*.hpp; do

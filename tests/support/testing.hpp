@@ -15,6 +15,9 @@ inline bool long_run() {
     return text != nullptr && std::string(text) == "1";
 }
 
+// A test that is run many times over, as by tests/power_cut/guards.py: fewer cases of everything.
+inline bool quick_run() { return std::getenv("MQTT_TEST_QUICK") != nullptr; }
+
 inline std::string& skip_reason() {   // of the running test case; empty: it is not skipped
     static std::string reason;
     return reason;
