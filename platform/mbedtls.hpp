@@ -963,12 +963,13 @@ public:
     const char* error_text() const { return tls_error() == Error::network ? port_text() : tls_text(); }
 
     // As the wrapped port's, if it has them. In the handshake they wait for what that needs, and then for room for the rest of
-    // a record. wait() does not sleep while pending(), but tells that only once if nobody reads. events() cannot say it: see
+    // a record. wait() and ready() know of pending(), but tell it only once if nobody reads. events() cannot say it: see
     // pending().
     template <class P = Port>
     auto wait(uint32_t idle_ms, bool wants_write) -> decltype(std::declval<P&>().wait(idle_ms, wants_write)) {
         return due() || Port::wait(idle_ms, to_write(wants_write));
     }
+    template <class P = Port> auto ready() -> decltype(std::declval<P&>().ready()) { return due() || Port::ready(); }
     template <class P = Port>
     auto events(bool wants_write, bool wants_read = true) const
         -> decltype(std::declval<const P&>().events(wants_write, wants_read)) {

@@ -32,8 +32,9 @@ wants() { case $suites in *" $1"*) true ;; *) false ;; esac }
 . tests/support/install.sh
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto, and an ordinary user's PATH does not reach
 missing= brokers=
-lwip=.build/lwip     # its source, where it is or will be
-aedes=.build/aedes   # where it is or will be, from npm
+lwip=.build/lwip         # its source, where it is or will be
+mbedtls=.build/mbedtls   # the same
+aedes=.build/aedes       # where it is or will be, from npm
 aedes_version=0.51.3
 has_aedes() { grep -qs "\"version\": \"$aedes_version\"" $aedes/node_modules/aedes/package.json; }
 needs() { missing="$missing $1"; }
@@ -75,6 +76,7 @@ look() {
     fi
     if wants firmware; then
         has make || needs make
+        has openssl || needs openssl
         has qemu-system-arm || needs qemu-system-arm
     fi
 }
@@ -99,6 +101,9 @@ fi
 if wants firmware || wants build; then
     sh tests/support/lwip.sh $lwip || exit 1
 fi
+if wants firmware; then
+    sh tests/support/mbedtls.sh $mbedtls || echo "run.sh: not here, and what is tested with it is skipped: mbedTLS's source" >&2
+fi
 
 # ------------------------------------------------------------------------------------------------- build, and run
 
@@ -113,7 +118,7 @@ builds() {
     mkdir -p .build
     grep -qs "\"source\": \"$root\"" "$folder/meson-info/meson-info.json" || rm -rf "$folder"
     set -- "$@" -Dtests=enabled -Dexamples=enabled -Dwerror=true -Ddebug=true -Db_sanitize=address,undefined \
-        -Db_lundef=false "-Dlwip=$root/$lwip"
+        -Db_lundef=false "-Dlwip=$root/$lwip" "-Dmbedtls_source=$root/$mbedtls"
     [ -f "$folder/build.ninja" ] && set -- --reconfigure "$@"
     if ! meson setup "$folder" "$@" >"$log" 2>&1; then
         cat "$log"

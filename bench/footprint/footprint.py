@@ -30,6 +30,8 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+import readme_block   # noqa: E402
 LWIP = ROOT / ".build" / "lwip"
 BUDGETS = HERE / "budgets.tsv"
 MACHINES = {   # what QEMU runs it on; microbit is a Cortex-M0, whose instructions are those of Cortex-M0+
@@ -513,13 +515,7 @@ def write_readme(rows):
         table += f"| {configuration} | " + " | ".join(cells) + " |\n"
     table += f"\n`{REFERENCE}` is lwIP's own client, for comparison: it resumes no session, delivers QoS 2 twice, ends " \
              "without DISCONNECT,\nand has its buffers in its object.\n"
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    begin, end = "<!-- footprint: sh bench/footprint.sh --readme -->\n", "<!-- /footprint -->"
-    if begin not in text or end not in text:
-        sys.exit(f"{readme}: the markers for the table are missing")
-    before, rest = text.split(begin, 1)
-    readme.write_text(before + begin + table + end + rest.split(end, 1)[1], encoding="utf-8")
+    readme_block.write("footprint", "bench/footprint.sh", table)
 
 
 def main():

@@ -7,13 +7,13 @@
 //   thermostat/set           subscribed to, QoS 2                     "22.5": the temperature to keep, 5 to 30 degrees
 //   thermostat/stop          subscribed to, QoS 2                     anything: says goodbye, and main() returns
 //
-// Arguments (semihosting): the broker's address and port. Without a network, or a broker, it goes on heating.
+// Arguments (semihosting): the broker's address and port, and with TLS a file with the CA of its certificate. Without a network, or a broker, it goes on heating.
 #include "board.h"
 
 #define MQTT_ENABLE_V5 0   // 3.1.1 is enough here; MQTT 5 would be twice the code
 #include "mqtt.hpp"
 #include "network.h"
-#include "platform/lwip.hpp"
+#include "port.hpp"
 
 namespace {
 
@@ -82,7 +82,7 @@ struct Thermostat {
 // ---- the application. All of its memory is here, and none of it on the stack or on a heap.
 
 uint8_t rx[256], tx[1024];
-mqtt::lwip::Tcp port;
+Port port;   // TCP, or TLS over it: see port.hpp
 mqtt::Client client(port, {rx, tx, 4});
 mqtt::ConnectOptions options;
 
@@ -147,6 +147,7 @@ void handle(const mqtt::Event& event) {
     case mqtt::Event::disconnected:   // the client connects again by itself, unless it was disconnect()
         print("disconnected: ");
         print(mqtt::to_string(event.error));
+        if (event.error == mqtt::Error::connect_failed || event.error == mqtt::Error::connection_lost) print(port.reason());
         print("\n");
         break;
     default: break;
@@ -158,6 +159,7 @@ void handle(const mqtt::Event& event) {
 int main() {
     board_init();
     network_start();
+    port.prepare(board_argument(3));
 
     options.host = board_argument(1) != nullptr ? board_argument(1) : "10.0.2.2";
     options.port = board_argument(2) != nullptr ? parse_port(board_argument(2)) : 1883;
@@ -188,6 +190,8 @@ int main() {
     }
     print("stopped; used ");
     print(Number(board_stack_used()));
-    print(" bytes of the stack\n");
+    print(" bytes of the stack, ");
+    print(Number(Port::memory_peak()));
+    print(" of mbedTLS's memory\n");
     return 0;
 }

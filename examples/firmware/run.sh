@@ -1,20 +1,28 @@
 #!/bin/sh
-# sh examples/firmware/run.sh [--broker HOST:PORT]
+# sh examples/firmware/run.sh [--broker HOST:PORT | --tls]
 #
 # A thermostat on a Cortex-M3, in QEMU: builds the firmware with lwIP, starts a broker, and shows what the two tell each
-# other, until the thermostat has obeyed and said goodbye. Installs what is missing (Debian and its relatives). The
-# firmware and the broker are in a network of their own, where there is nothing else; only with --broker the
-# firmware is in this machine's. Takes some ten seconds after the build; nothing is left running. Exit status 0: all went well.
+# other, until the thermostat has obeyed and said goodbye; with --tls over TLS, with a CA made for the day. Installs what is
+# missing (Debian and its relatives). The firmware and the broker are in a network of their own, where there is nothing
+# else; only with --broker the firmware is in this machine's. Takes some ten seconds after the build; nothing is left
+# running. Exit status 0: all went well.
 set -eu
 cd "$(dirname "$0")/../.."
 script=examples/firmware/run.sh
 . examples/script.sh
+tls=
+if [ "$*" = --tls ]; then
+    tls=--tls
+    shift
+fi
 takes_broker "$@"
 
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 tools=.build/quickstart
 out=.build/firmware
+image=thermostat${tls:+_tls}
+mbedtls=${tls:+.build/mbedtls}
 
 if [ -z "${MQTT_OWN_NETWORK-}" ]; then
     missing=
@@ -25,6 +33,10 @@ if [ -z "${MQTT_OWN_NETWORK-}" ]; then
     needs python3 python3
     needs xz xz-utils
     needs ip iproute2
+    if [ -n "$tls" ]; then
+        needs openssl openssl
+        needs mosquitto mosquitto
+    fi
     cross() { echo '#include <string_view>
                     #include <string.h>' | arm-none-eabi-g++ -std=c++17 -x c++ -fsyntax-only - 2>/dev/null; }
     cross || missing="$missing libstdc++-arm-none-eabi-newlib libnewlib-arm-none-eabi"
@@ -36,14 +48,15 @@ if [ -z "${MQTT_OWN_NETWORK-}" ]; then
 
     step "Building the firmware, into $out"
     sh tests/support/lwip.sh .build/lwip
-    make -s -j2 -f examples/firmware/Makefile
-    python3 examples/firmware/sizes.py $out/thermostat.map
+    [ -z "$tls" ] || sh tests/support/mbedtls.sh $mbedtls
+    make -s -j2 -f examples/firmware/Makefile MBEDTLS=$mbedtls
+    python3 examples/firmware/sizes.py $out/$image.map
 
     if [ -z "$port" ]; then
         user=
         [ "$(id -u)" = 0 ] || user=--map-root-user
         unshare --net $user true || fail "no network namespace for the firmware is permitted here; see --broker"
-        MQTT_OWN_NETWORK=yes exec unshare --net $user sh $script
+        MQTT_OWN_NETWORK=yes exec unshare --net $user sh $script $tls
     fi
 fi
 
@@ -54,6 +67,10 @@ if [ -z "$port" ]; then
         step "Starting mosquitto on $host"
         port=1883   # nobody else is here
         printf '%s\n' "listener $port $host" "allow_anonymous true" "user root" >"$work/mosquitto.conf"
+        if [ -n "$tls" ]; then   # for the firmware; we look on without
+            sh examples/firmware/certificates.sh "$work" ec
+            printf '%s\n' "listener 8883 $host" "certfile $work/server.crt" "keyfile $work/server.key" >>"$work/mosquitto.conf"
+        fi
         mosquitto -c "$work/mosquitto.conf" >"$work/broker" 2>&1 &
         started="$! $started"
         waits_for 10 "mosquitto" grep -q running "$work/broker"
@@ -72,13 +89,15 @@ case $host in
     *) address=$(getent ahostsv4 "$host" | sed -n '1s/ .*//p') ;;
 esac
 [ -n "$address" ] || fail "$host has no IPv4 address"
+arguments=arg=$address,arg=$port
+[ -z "$tls" ] || arguments=arg=broker.test,arg=8883,arg=$work/ca.der
 
 step "Starting the thermostat in QEMU"
 shows "$work/messages" $sub -h "$host" -p "$port" -t 'thermostat/#' -v
 watcher=$shown
-shows "$work/serial" timeout 60 qemu-system-arm -M mps2-an385 -kernel $out/thermostat.elf \
+shows "$work/serial" timeout 60 qemu-system-arm -M mps2-an385 -kernel $out/$image.elf \
     -display none -monitor none -serial stdio -nic user,model=lan9118 \
-    -semihosting-config enable=on,target=native,arg=thermostat,arg="$address",arg="$port"
+    -semihosting-config enable=on,target=native,arg=thermostat,"$arguments"
 firmware=$shown
 says() { grep -q "^thermostat/$1\$" "$work/messages"; }
 waits_for 20 "the thermostat" says "status online"

@@ -1,13 +1,16 @@
-"""sizes.py IMAGE.map: what each part of the image takes, in bytes, by the linker's map.
+"""sizes.py IMAGE.map...: what each part of the images takes, in bytes, by the linker's maps.
 
-flash is code, constants and initial values; RAM is variables, buffers and the stack.
+flash is code, constants and initial values; RAM is variables, buffers and the stack. What the compiler has put into a caller
+counts as that: some of the ports is in mqtt.hpp's, and in the application's.
 """
+import pathlib
 import re
 import sys
 
 FLASH = {".text", ".ARM.exidx", ".data"}
 RAM = {".data", ".bss", ".stack"}
-PARTS = ["mqtt.hpp", "platform/lwip.hpp", "lwIP", "board", "application", "libc, libgcc", "stack"]
+PARTS = ["mqtt.hpp", "platform/lwip.hpp", "platform/mbedtls.hpp", "lwIP", "mbedTLS", "board", "application", "libc, libgcc",
+         "stack"]
 
 
 def part_of(section, file):
@@ -15,15 +18,20 @@ def part_of(section, file):
         return "libc, libgcc"
     if "/lwip/" in file:
         return "lwIP"
+    if re.search(r"/mbedtls\d+/|/mbed_time.o$", file) or "4Port7memory_" in section:
+        return "mbedTLS"
     if "/board/" in file or file.endswith("/network.o"):
         return "board"
     if "4mqtt4lwip" in section:
         return "platform/lwip.hpp"
+    if "4mqtt7mbedtls" in section:
+        return "platform/mbedtls.hpp"
     return "mqtt.hpp" if "4mqtt" in section else "application"
 
 
-def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
+def sizes_of(map_file):
+    """By part: flash and RAM."""
+    with open(map_file, encoding="utf-8") as file:
         placed = file.read().split("Linker script and memory map")[1]
     sizes = {part: [0, 0] for part in PARTS}
     output = None
@@ -41,10 +49,20 @@ def main():
                 count("stack", int(words[2], 16))
         elif re.match(r" \S+ +0x\w+ +0x\w+ \S", line):
             count(part_of(words[0], words[3]), int(words[2], 16))
-    rows = [*sizes.items(), ("total", [sum(column) for column in zip(*sizes.values())])]
-    print(f"{'':20}{'flash':>8}{'RAM':>8}")
-    for part, (flash, ram) in rows:
-        print(f"{part:20}{flash:8}{ram:8}")
+    sizes["total"] = [sum(column) for column in zip(*sizes.values())]
+    return sizes
 
 
-main()
+def main():
+    images = [sizes_of(name) for name in sys.argv[1:]]
+    names = [pathlib.Path(name).stem for name in sys.argv[1:]]
+    if len(images) > 1:
+        print(" " * 20 + "".join(f"{name:>20}" for name in names))
+    print(" " * 20 + f"{'flash':>11}{'RAM':>9}" * len(images))
+    for part in images[0]:
+        if any(size != [0, 0] for size in (image[part] for image in images)):
+            print(f"{part:20}" + "".join(f"{image[part][0]:11}{image[part][1]:9}" for image in images))
+
+
+if __name__ == "__main__":
+    main()

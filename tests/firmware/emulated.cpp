@@ -7,6 +7,7 @@
 // MQTT_FIRMWARE names the folder of the images (tests/firmware/meson.build sets it). What QEMU says on stderr is not looked at: a receive
 // buffer that overflows is told there, and TCP makes up for it - after a second or so, thus all waits are generous.
 #include "platform/posix.hpp"
+#include "tests/support/certificates.hpp"
 #include "tests/support/device.hpp"
 #include "tests/support/namespace.hpp"
 #include "tests/support/program.hpp"
@@ -14,6 +15,7 @@
 #include "tests/support/testing.hpp"
 
 #include <chrono>
+#include <filesystem>
 #include <string>
 
 #include "mqtt.hpp"
@@ -47,12 +49,12 @@ const std::string& missing() {
 class Firmware {
 public:
     Firmware(const std::string& arguments, uint16_t port, const std::string& machine = "mps2-an385",
-             const std::string& image = "firmware.elf")
+             const std::string& image = "firmware.elf", const std::string& host = "10.0.2.2")
         // A hung firmware would run for ever; and QEMU is to end with this program, however it ends.
         : program_({test::find_program("timeout"), "300", test::find_program("setpriv"), "--pdeathsig", "KILL",
                     test::find_program("qemu-system-arm"), "-M", machine, "-kernel", images() + "/" + image,
                     "-display", "none", "-monitor", "none", "-serial", "stdio", "-semihosting-config",
-                    "enable=on,target=native,arg=fw,arg=10.0.2.2,arg=" + std::to_string(port) + ",arg=" + arguments,
+                    "enable=on,target=native,arg=fw,arg=" + host + ",arg=" + std::to_string(port) + ",arg=" + arguments,
                     "-nic", "user,model=lan9118"}) {}
     ~Firmware() {
         if (!ended_) MESSAGE("the firmware, which is killed, had printed: ", out());
@@ -131,6 +133,26 @@ private:
     }
 };
 
+void broker_is_killed(const std::string& listener = "", const std::string& arguments = "", const std::string& image = "firmware.elf",
+                      const std::string& host = "10.0.2.2") {
+    test::TemporaryFolder data;
+    Mosquitto broker(listener + "persistence true\nautosave_on_changes true\nautosave_interval 1\npersistence_location " +
+                     data.path.string() + "/\n");
+    Firmware firmware("broker-killed" + arguments, broker.port, "mps2-an385", image, host);
+    REQUIRE(firmware.prints("subscribed"));
+    REQUIRE(eventually([&] {   // mosquitto has written down the subscription
+        return test::text_of((data.path / "mosquitto.db").string()).find("test/#") != std::string::npos || test::pause();
+    }));
+    broker.process.signal(SIGSTOP);   // it takes and answers nothing more
+    firmware.go_on();
+    REQUIRE(firmware.prints("sent"));
+    broker.process.signal(SIGKILL);
+    broker.process.stop();
+    REQUIRE(firmware.prints("offline"));
+    REQUIRE(broker.start());
+    firmware.passes();
+}
+
 // As image.cpp has it.
 std::string content(uint32_t size) {
     std::string bytes(size, '\0');
@@ -193,22 +215,7 @@ TEST_CASE("firmware sleeps while nothing happens") {
 
 TEST_CASE("firmware loses nothing when the broker is killed and started again") {
     NEEDS_MOSQUITTO;
-    test::TemporaryFolder data;
-    Mosquitto broker("persistence true\nautosave_on_changes true\nautosave_interval 1\npersistence_location " +
-                     data.path.string() + "/\n");
-    Firmware firmware("broker-killed", broker.port);
-    REQUIRE(firmware.prints("subscribed"));
-    REQUIRE(eventually([&] {   // mosquitto has written down the subscription
-        return test::text_of((data.path / "mosquitto.db").string()).find("test/#") != std::string::npos || test::pause();
-    }));
-    broker.process.signal(SIGSTOP);   // it takes and answers nothing more
-    firmware.go_on();
-    REQUIRE(firmware.prints("sent"));
-    broker.process.signal(SIGKILL);
-    broker.process.stop();
-    REQUIRE(firmware.prints("offline"));
-    REQUIRE(broker.start());
-    firmware.passes();
+    broker_is_killed();
 }
 
 TEST_CASE("firmware takes a reset in mid-packet, in either direction") {
@@ -365,6 +372,141 @@ TEST_CASE("firmware that is asked for what it does not know says so") {
     firmware.ends_with(2);
 }
 
+// ---- over TLS
+
+namespace {
+
+using test::certificates;
+
+#define NEEDS_TLS    \
+    NEEDS_MOSQUITTO; \
+    if (!std::filesystem::exists(images() + "/firmware_tls.elf")) SKIP_TEST("no image with TLS was built: mbedTLS's source is missing"); \
+    if (test::find_program("openssl").empty()) SKIP_TEST("openssl is not installed")
+
+// What a listener has in its configuration.
+std::string with(const std::string& certificate) {
+    return "certfile " + certificates().path(certificate + ".crt") + "\nkeyfile " + certificates().path(certificate + ".key") + "\n";
+}
+
+struct SecureFirmware : Firmware {
+    SecureFirmware(const std::string& what, uint16_t port, const std::string& host = "broker.test", const std::string& ca = "ca",
+                   const std::string& image = "firmware_tls.elf")
+        : Firmware(what + ",arg=" + certificates().path(ca + ".der"), port, "mps2-an385", image, host) {}
+};
+
+// The firmware does not accept the broker, says why, and tells it nothing.
+void refuses(const std::string& certificate, const std::string& reason, const std::string& host = "broker.test",
+             const std::string& ca = "ca") {
+    const Mosquitto broker(with(certificate));
+    SecureFirmware firmware("tls-refuses", broker.port, host, ca);
+    firmware.passes();
+    CHECK(firmware.out().find("refused: TLS: " + reason) != std::string::npos);
+    CHECK(broker.log().find("New client") == std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("firmware over TLS connects to a broker with a certificate with ECDSA, and resumes the session") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("server"));
+    SecureFirmware firmware("tls-connects", broker.port);
+    firmware.passes();
+    CHECK(broker.log().find("Client firmware disconnected.") != std::string::npos);
+}
+
+TEST_CASE("firmware over TLS connects to a broker with a certificate with RSA, and resumes the session") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("rsa"));
+    SecureFirmware("tls-connects", broker.port).passes();
+}
+
+TEST_CASE("firmware over TLS connects to an address that stands in the certificate") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("server"));
+    SecureFirmware("tls-connects", broker.port, "10.0.2.2").passes();
+}
+
+TEST_CASE("firmware over TLS exchanges messages of each QoS, both ways") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("server"));
+    SecureFirmware("qos", broker.port).passes();
+}
+
+TEST_CASE("firmware over TLS sends and receives a message of 1 MB, through records of 16 KB and of 4 KB") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("server"));
+    for (const char* image : {"firmware_tls.elf", "firmware_tls4.elf"}) SecureFirmware("large", broker.port, "broker.test", "ca", image).passes();
+}
+
+TEST_CASE("firmware over TLS connects with buffers for records of 4 KB") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("rsa"));
+    SecureFirmware("tls-connects", broker.port, "broker.test", "ca", "firmware_tls4.elf").passes();
+}
+
+TEST_CASE("firmware over TLS refuses a broker whose certificate is for another host") {
+    NEEDS_TLS;
+    refuses("like_address", "the server's certificate is for another host");
+    refuses("plain", "the server's certificate is for another host", "10.0.2.2");
+}
+
+TEST_CASE("firmware over TLS refuses a broker that no CA of its own stands behind") {
+    NEEDS_TLS;
+    refuses("server", "no CA that is trusted stands behind the server's certificate", "broker.test", "other_ca");
+    refuses("self_signed", "no CA that is trusted stands behind the server's certificate");
+}
+
+TEST_CASE("firmware over TLS refuses a broker whose certificate has expired, or is not valid yet: it knows the time") {
+    NEEDS_TLS;
+    refuses("expired", "the server's certificate has expired");
+    refuses("future", "the server's certificate is not valid yet");
+}
+
+TEST_CASE("firmware over TLS without a CA ends before it connects") {
+    NEEDS_TLS;
+    SecureFirmware firmware("tls-connects", 1, "broker.test", "no such file");
+    firmware.ends_with(98);
+    CHECK(firmware.out() == "assertion failed: no CA: nobody to trust\n");
+}
+
+TEST_CASE("firmware over TLS says that its random numbers are unfit for use, before it connects") {
+    NEEDS_TLS;
+    test::Endpoint endpoint(test::Kind::live);
+    SecureFirmware firmware("tls-connects", endpoint.port());
+    const Server server(endpoint);
+    CHECK(firmware.out().find("UNFIT FOR USE") != std::string::npos);
+    firmware.kill();
+}
+
+TEST_CASE("firmware over TLS loses nothing when the broker is killed and started again") {
+    NEEDS_TLS;
+    broker_is_killed(with("server"), ",arg=" + certificates().path("ca.der"), "firmware_tls.elf", "broker.test");
+}
+
+TEST_CASE("firmware over TLS reconnects 50 times, and has lost no pbuf and no byte of mbedTLS's memory") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("server"));
+    SecureFirmware("tls-reconnects", broker.port).passes();
+}
+
+TEST_CASE("firmware over TLS goes on when lwIP is out of memory for a while") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("server"));
+    for (const char* what : {"out-of-pbufs", "out-of-heap", "out-of-segments", "out-of-pcbs"}) {
+        CAPTURE(what);
+        SecureFirmware(what, broker.port).passes();
+    }
+}
+
+TEST_CASE("firmware over TLS sleeps while nothing happens, and is woken by a frame") {
+    NEEDS_TLS;
+    const Mosquitto broker(with("server"));
+    for (const char* what : {"sleeps", "wakes"}) {
+        CAPTURE(what);
+        SecureFirmware(what, broker.port).passes();
+    }
+}
+
 // ---- examples/firmware
 
 namespace {
@@ -435,4 +577,18 @@ TEST_CASE("examples/firmware: the will tells that the thermostat is gone, and wh
     CHECK(setpoint == "21.00");
     owner.tells("stop", "");
     thermostat.passes();
+}
+
+TEST_CASE("examples/firmware: the thermostat does the same over TLS") {
+    NEEDS_TLS;
+    const test::TwoListeners broker("", with("server"));
+    Owner owner(broker.plain());
+    Firmware thermostat(certificates().path("ca.der"), broker.port, "mps2-an385", "thermostat_tls.elf", "broker.test");
+    CHECK(owner.next("status") == "online");
+    owner.tells("set", "25.5");
+    while (owner.next("setpoint") != "25.50") {}
+    owner.tells("stop", "");
+    CHECK(owner.next("status") == "offline");
+    thermostat.passes();
+    CHECK(broker.log().find("Client thermostat disconnected.") != std::string::npos);
 }

@@ -1,8 +1,9 @@
 // The firmware that the tests run in QEMU: one image, whose arguments say what to do.
 //
-//     fw HOST PORT CASE
+//     fw HOST PORT CASE [CA]
 //
-// HOST is 10.0.2.2, which is 127.0.0.1 of the machine that runs QEMU. The exit code says what came of it: 0 all is as it
+// HOST is 10.0.2.2, which is 127.0.0.1 of the machine that runs QEMU; broker.test is the same. CA: a file with the CA's
+// certificate, if the firmware is built with TLS; then all goes through that. The exit code says what came of it: 0 all is as it
 // should be; 1 a check failed, or something was waited for in vain, and the serial line says which; 2 there is no such
 // case; 98 an assertion of lwIP or the client failed, 99 a fault (examples/firmware/board). tests/firmware/emulated.cpp is
 // the other side: it waits for what is printed here, and `waits_for_host()` for a byte from there.
@@ -12,7 +13,7 @@
 #include "lan9118.h"
 #include "mqtt.hpp"
 #include "network.h"
-#include "platform/lwip.hpp"
+#include "port.hpp"
 
 #include "lwip/memp.h"
 #include "lwip/priv/tcp_priv.h"
@@ -50,7 +51,7 @@ void check(bool ok, const char* what, int line) {
 // ---- the client, as an application has it
 
 uint8_t rx[512], tx[4096];
-mqtt::lwip::Tcp port;
+Port port;
 mqtt::Client client(port, {rx, tx});
 mqtt::ConnectOptions options;
 
@@ -477,6 +478,92 @@ template <memp_t pool> void cannot_begin() {
     memory.must_come_back();
 }
 
+#if FIRMWARE_TLS
+// A full handshake, and then a short one.
+void tls_connects() {
+    for (const bool resumed : {false, true}) {
+        connect();
+        CHECK(port.resumed() == resumed);
+        CHECK(port.verify_flags() == 0);
+        disconnect();
+    }
+}
+
+// The broker is not the one that it should be. Nothing of MQTT is sent.
+void tls_refuses() {
+    CHECK(client.connect(options).ok());
+    UNTIL(seen.disconnected == 1);
+    const size_t in_use = Port::memory_in_use();
+    UNTIL(seen.disconnected == 3);
+    CHECK(Port::memory_in_use() == in_use);
+    CHECK(seen.connected == 0);
+    CHECK(seen.error == Error::connect_failed);
+    print_line("refused: ", port.error_text());
+}
+
+// As often with a short handshake as with a full one, as often ended by abort() as by disconnect(), and now and then given up
+// in the handshake, earlier and later.
+void abort() {
+    const uint32_t before = seen.disconnected;
+    CHECK(client.abort().ok());
+    UNTIL(seen.disconnected != before);
+    CHECK(seen.error == Error::ok);
+}
+void tls_reconnects() {
+    const MemoryInUse memory;
+    connect();
+    disconnect();
+    const size_t in_use = Port::memory_in_use();   // the CA, the random generator, the session
+    for (uint32_t i = 0; i < 50; ++i) {
+        if (i % 2 == 0) port.forget_session();
+        if (i % 5 == 4) {
+            CHECK(client.connect(options).ok());
+            const uint32_t before = seen.connected;
+            for (uint32_t turns = 0; turns != i && seen.connected == before; ++turns) (void)step();
+            abort();
+            if (i % 2 == 0) port.forget_session();
+        }
+        connect();
+        CHECK(port.resumed() == (i % 2 != 0));
+        CHECK(publish(200, QoS::at_most_once));
+        i % 4 < 2 ? disconnect() : abort();
+        CHECK(Port::memory_in_use() == in_use);
+    }
+    memory.must_come_back();
+}
+
+// What it takes. Under QEMU's -icount the clock counts instructions: 40 to its tick.
+uint64_t ticks() {
+    const volatile uint32_t& systick = *reinterpret_cast<const volatile uint32_t*>(0xE000E018);
+    uint32_t ms, counter;
+    do {
+        ms = board_now_ms();
+        counter = systick;
+    } while (ms != board_now_ms());
+    return uint64_t{ms} * 25000 + 24999 - counter;
+}
+void tls_figures() {
+    for (const char* kind : {"full", "resumed"}) {
+        CHECK(client.connect(options).ok());
+        uint64_t busy = 0;
+        for (const uint32_t before = seen.connected; seen.connected == before;) {
+            network_poll();
+            const uint64_t begin = ticks();
+            const Event event = client.poll();
+            busy += ticks() - begin;
+            seen.connected += event.kind == Event::connected;
+            CHECK(event.kind != Event::disconnected);
+            if (event.kind == Event::none && !port.ready()) network_sleep(10);
+        }
+        print_line(kind, " handshake: ", static_cast<uint32_t>(busy * 40 / 1000000), " million instructions");
+        print_line("memory while connected: ", static_cast<uint32_t>(Port::memory_in_use()));
+        disconnect();
+    }
+    print_line("memory between connections: ", static_cast<uint32_t>(Port::memory_in_use()));
+    print_line("memory peak: ", static_cast<uint32_t>(Port::memory_peak()));
+}
+#endif
+
 void fault() { *reinterpret_cast<volatile uint32_t*>(0x50000000) = 1; }
 void overflow() {   // of the stack
     uint8_t local[256];
@@ -508,6 +595,12 @@ constexpr struct {
     {"out-of-heap", out_of_heap},
     {"out-of-segments", out_of_segments},
     {"out-of-pcbs", cannot_begin<MEMP_TCP_PCB>},
+#if FIRMWARE_TLS
+    {"tls-connects", tls_connects},
+    {"tls-refuses", tls_refuses},
+    {"tls-reconnects", tls_reconnects},
+    {"tls-figures", tls_figures},
+#endif
     {"fault", fault},
     {"overflow", overflow},
     {"assertion", broken_assertion},
@@ -518,6 +611,7 @@ constexpr struct {
 int main() {
     board_init();
     network_start();
+    port.prepare(board_argument(4));
 
     options.host = board_argument(1);
     for (const char* digit = board_argument(2); *digit != 0; ++digit)

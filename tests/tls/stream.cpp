@@ -196,6 +196,23 @@ TEST_CASE("what mbedTLS holds back does not stall: wait() does not sleep before 
     CHECK(client.slept);
 }
 
+TEST_CASE("what mbedTLS holds back does not stall: ready() tells it, once, and what the wrapped port tells") {
+    Pair pair;
+    Client& client = pair.client;
+    uint8_t data[4];
+    CHECK(client.read(data, 4) == 0);
+    CHECK_FALSE(client.ready());
+    client.news = true;
+    CHECK(client.ready());
+    CHECK_FALSE(client.ready());
+    pair.server.send("0123456789");
+    CHECK(client.read(data, 4) == 4);
+    CHECK(client.ready());
+    CHECK_FALSE(client.ready());
+    CHECK(client.read(data, 4) == 4);
+    CHECK(client.ready());
+}
+
 TEST_CASE("a stream that ends without close-notify is told apart from one that was closed") {
     Pair closed;
     closed.server.send("last words");

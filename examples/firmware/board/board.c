@@ -61,7 +61,11 @@ int board_read(void) { return (UART_STATE & uart_rx_full) != 0 ? (int)(UART_DATA
 
 // ---- semihosting: Arm's "Semihosting for AArch32 and AArch64"
 
-enum { sys_get_cmdline = 0x15, sys_exit_extended = 0x20, application_exit = 0x20026 };
+enum {
+    sys_open = 0x01, sys_close = 0x02, sys_read = 0x06, sys_time = 0x11, sys_get_cmdline = 0x15, sys_exit_extended = 0x20,
+    read_binary = 1,
+    application_exit = 0x20026,
+};
 
 static uint32_t semihosting(uint32_t operation, const void* argument) {
     register uint32_t r0 __asm__("r0") = operation;
@@ -84,6 +88,22 @@ const char* board_argument(unsigned index) {
         }
     }
     return index < count ? words[index] : NULL;
+}
+
+int board_read_file(const char* path, void* data, size_t size) {
+    const struct { const char* path; uint32_t mode, length; } file = {path, read_binary, strlen(path)};
+    const uint32_t handle = semihosting(sys_open, &file);
+    if (handle == UINT32_MAX) return -1;
+    const struct { uint32_t handle; void* data; uint32_t size; } part = {handle, data, size};
+    const uint32_t left = semihosting(sys_read, &part);   // what was not read
+    (void)semihosting(sys_close, &handle);
+    return left > size ? -1 : (int)(size - left);
+}
+
+int64_t board_time(int64_t* out) {
+    const int64_t now = semihosting(sys_time, NULL);      // 32 bits without a sign: until 2106
+    if (out != NULL) *out = now;
+    return now;
 }
 
 void board_exit(int code) {
