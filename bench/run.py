@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import plots
+import readme_block
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / ".build" / "bench"
@@ -382,16 +383,6 @@ def tables(rows):
     return "\n".join(lines) + "\n"
 
 
-def write_readme(rows):
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    begin, end = "<!-- bench: sh bench/run.sh --readme -->\n", "<!-- /bench -->"
-    if begin not in text or end not in text:
-        sys.exit(f"{readme}: the markers for the tables are missing")
-    before, rest = text.split(begin, 1)
-    readme.write_text(before + begin + tables(rows) + end + rest.split(end, 1)[1], encoding="utf-8")
-
-
 # ----------------------------------------------------------------------------------------------------------------- main
 
 
@@ -443,7 +434,7 @@ def main():
     progress(f"plots in {folder.relative_to(ROOT)}")
     plots.draw(rows, folder)
     if arguments.readme:
-        write_readme(rows)
+        readme_block.write("bench", "bench/run.sh", tables(rows))
     failures += [f"it grows: {row[1]}: {row[4]:.3g}" for row in rows if "most against least" in row[1] and row[4] > FLAT]
     for failure in failures:
         print(f"run.sh: {failure}", file=sys.stderr)
