@@ -24,4 +24,5 @@ if [ -n "$missing" ]; then
     echo "footprint.sh: please install these Debian packages:$missing" >&2
     exit 1
 fi
+export CCACHE_DISABLE=1   # it keeps objects, and not the call graphs beside them
 exec python3 "$(dirname "$0")/footprint/footprint.py" "$@"
