@@ -4613,12 +4613,12 @@ template <class Port> class Client {
     static constexpr bool storing = detail::has_load<Port>::value || detail::has_save<Port>::value;
     static constexpr bool counting = detail::has_statistics<Port>::value;
     static_assert(!storing || detail::has_load<Port>::value,
-                  "a port that stores needs: int load(uint8_t* record, size_t size)");
+                  "a port needs: int load(uint8_t* record, size_t size)");
     static_assert(!storing || detail::has_save<Port>::value,
-                  "a port that stores needs: int save(const uint8_t* record, size_t size)");
-    static_assert(!storing || detail::has_sync<Port>::value, "a port that stores needs: int sync()");
-    static_assert(!storing || detail::has_compact<Port>::value, "a port that stores needs: int compact()");
-    static_assert(!storing || detail::has_commit<Port>::value, "a port that stores needs: int commit()");
+                  "a port needs: int save(const uint8_t* record, size_t size)");
+    static_assert(!storing || detail::has_sync<Port>::value, "a port needs: int sync()");
+    static_assert(!storing || detail::has_compact<Port>::value, "a port needs: int compact()");
+    static_assert(!storing || detail::has_commit<Port>::value, "a port needs: int commit()");
 
 public:
     // Port and memory must outlive the client.
