@@ -2483,8 +2483,11 @@ private:
             begin_ += size;
         }
         if (begin_ == at_[end]) {
-            for (Offset& mark : at_)
-                if (mark != nowhere) mark = 0;
+            at_[main] = at_[sent] = at_[end] = 0;
+            for (unsigned m = taken; m < marks; ++m)
+                if (at_[m] != nowhere) at_[m] = 0;
+            if (at_[ahead] != nowhere) at_[ahead] = 0;
+            if (at_[gate] != nowhere) at_[gate] = 0;
             begin_ = lo_ = hi_ = 0;
             holes_ = false;
         } else if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
@@ -3066,7 +3069,7 @@ public:
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
     bool tick() {
         if (state_ == State::waiting && time_left() == 0) enter(State::opening);
-        if (state_ != State::connected || ping_due() != 0) return false;
+        if (state_ != State::connected || !ping_is_due()) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
             pinged_at_ = now_;
@@ -3479,6 +3482,10 @@ private:
         return least(left_of(sent_at_, outbox_.ping_waits() ? forever : ping_interval()),
                      left_of(received_at_, pinging_ ? forever : ping_interval()));
     }
+    bool ping_is_due() const {   // the same, without saying when
+        const uint32_t interval = ping_interval();
+        return (now_ - sent_at_ >= interval || now_ - received_at_ >= interval) && ping_due() == 0;
+    }
 
     // ---- sending
 
@@ -3692,8 +3699,8 @@ private:
     }
     // A packet is not looked at before there is room for the answer to it; until then TCP holds the server back.
     bool can_answer(uint8_t first_byte) {
-        constexpr uint16_t answered = bit(PacketType::publish) | bit(PacketType::pubrec) | bit(PacketType::pubrel);
-        blocked_ = (bit(static_cast<PacketType>(first_byte >> 4)) & answered) != 0 && !outbox_.can_answer();
+        const bool answered = awaits_answer(first_byte) || first_byte >> 4 == 5;   // PUBREC; PUBLISH and PUBREL do
+        blocked_ = answered && !outbox_.can_answer();
         return !blocked_;
     }
     // The same for a message that has to be remembered.
