@@ -2127,7 +2127,6 @@ public:
     void all_durable() {
         if (at_[durable] != nowhere) at_[durable] = at_[taken];
     }
-    bool durable_untaken() const { return at_[durable] != nowhere && at_[taken] < at_[durable]; }
     // For a new log, to which what is durable in the old one is handed again; or, ignoring storage, nothing ever is.
     void hand_again(bool ignore, bool nothing_durable) {
         at_[taken] = begin_;
@@ -3280,7 +3279,7 @@ public:
             log().begin = true;
         if (log().begin && log().unsynced && log().saving == 0 && log().trouble == Error::ok &&
             log().phase == Phase::committed)
-            return StorageCall::sync;   // or else the same would be taken again and again
+            return StorageCall::sync;   // what has been taken goes out, whatever becomes of the new log
         if (log().begin) return StorageCall::compact;
         if (!unsaved().empty()) return StorageCall::save;
         if (log().phase == Phase::written) return StorageCall::commit;
@@ -4300,8 +4299,8 @@ private:
             log().phase = Phase::messages;
             [[fallthrough]];
         case Phase::messages:
-            (void)outbox_.untaken();   // passes over what is no record
-            if (outbox_.durable_untaken()) return;
+            // All that is there, not just what the old log has: a PUBREL may have its message there.
+            if (!outbox_.untaken().empty()) return;
             note_sending(outbox_.is_open() ? Note::sent
                          : outbox_.admitted_last() != 0 ? Note::sent_through : Note::waiting);
             log().phase = Phase::written;
