@@ -828,27 +828,66 @@ constexpr bool granted(ReasonCode reason) { return granted(static_cast<uint8_t>(
 
 // ----------------------------------------------------------------------------------------- 7 topics and text
 
-// Text of seven-bit characters other than U+0000 (and, in a topic, wildcards), eight at a time, the last ones overlapped:
-// what most text is, and where words have 64 bits the quickest way to say so. False: look closer.
-inline bool plain_text(const uint8_t* p, size_t size, bool topic) {
+// Where words have 64 bits, the codec is quick: text is looked at a word at a time, and what reads or writes a packet is
+// one function that has its cursor in registers. Elsewhere it is small.
+#if defined(__GNUC__) && __SIZEOF_SIZE_T__ >= 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+inline constexpr bool wide = true;
+#define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
+#define MQTT_APART __attribute__((noinline))  // but not this
+#define MQTT_LIKELY(condition) __builtin_expect(condition, true)
+#define MQTT_RARELY __asm__ volatile("")      // where a branch shall stay one: not taken, it costs least
+#else
+inline constexpr bool wide = false;
+#define MQTT_FLAT
+#define MQTT_APART
+#define MQTT_LIKELY(condition) (condition)
+#define MQTT_RARELY
+#endif
+
+// '#' stands alone or behind '/', and last [MQTT-4.7.1-2]; '+' fills a level [MQTT-4.7.1-3].
+constexpr bool wildcard_fits(const uint8_t* filter, size_t size, size_t i) {
+    if (i != 0 && filter[i - 1] != '/') return false;
+    return filter[i] == '+' ? i + 1 == size || filter[i + 1] == '/' : filter[i] == '#' && i + 1 == size;
+}
+
+// What most text is, said quickly: seven-bit characters other than U+0000. A topic and a filter are not empty; a topic
+// has no wildcards, a filter has them where they fit, and nothing else below ','. False: look closer. Words are of eight
+// characters, the last ones overlapped; all are copied to `to` on the way, if `copies`.
+enum class Text : uint8_t { any, topic, filter };
+template <Text kind, bool copies = false> bool plain_text(const uint8_t* p, size_t size, uint8_t* to = nullptr) {
     constexpr uint64_t ones = 0x0101010101010101, highs = ones << 7;
-    if (sizeof(size_t) < 8 || size < 8) return false;
-    uint64_t odd = 0;   // the high bit of each byte: it is none, or there is a zero byte at or below it
-    for (const uint8_t* const last = p + size - 8;; p += 8) {
-        if (p > last) p = last;
-        uint64_t word;
-        memcpy(&word, p, 8);
-        odd |= word | (word - ones);
-        if (topic) odd |= ((word | ones << 3) ^ ones * '+') - ones;   // '#' with this bit is '+'
-        if (p == last) return (odd & highs) == 0;
+    uint64_t odd = 0;   // the high bit of each byte: it is none, or there is one at or below it that is not plain
+    const auto look = [&](size_t i, size_t count) {
+        uint64_t word = ones * 'x';
+        memcpy(&word, p + i, count);
+        if (copies) memcpy(to + i, &word, count);
+        odd |= word;
+        if (kind != Text::filter) odd |= word - ones;
+        if (kind == Text::topic) odd |= ((word | ones << 3) ^ ones * '+') - ones;   // '#' with this bit is '+'
+        if constexpr (kind == Text::filter)
+            for (uint64_t low = (word - ones * ',') & highs; low != 0; low &= low - 1)
+                if (!wildcard_fits(p, size, i + static_cast<unsigned>(__builtin_ctzll(low)) / 8)) odd = highs;
+    };
+    if (MQTT_LIKELY(size - 8 <= max_string_size - 8)) {
+        look(size - 8, 8);
+        for (size_t i = 0; i < size - 8; i += 8) look(i, 8);
+    } else if (size > 8 || (size == 0 && kind != Text::any)) {
+        return false;
+    } else if (size >= 4) {
+        look(0, 4);
+        look(size - 4, 4);
+    } else {
+        for (size_t i = 0; i < size; ++i) look(i, 1);
     }
+    return (odd & highs) == 0;
 }
 
 // Well-formed UTF-8 without surrogates and U+0000 [MQTT-1.5.3-1, -2], and with `topic` without wildcards
 // [MQTT-3.3.2-2]. U+FEFF is a character like any other [MQTT-1.5.3-3].
 inline bool valid_text(std::string_view text, bool topic = false) {
     const uint8_t* p = reinterpret_cast<const uint8_t*>(text.data());
-    if (plain_text(p, text.size(), topic)) return true;
+    if constexpr (wide)
+        if (topic ? plain_text<Text::topic>(p, text.size()) : plain_text<Text::any>(p, text.size())) return true;
     for (size_t left = text.size(); left != 0; --left) {
         uint32_t c = *p++;
         if (c < 0x80) {
@@ -891,12 +930,9 @@ inline bool valid_filter(std::string_view filter, bool v5 = false) {
         if (name == 0 || name == filter.npos || name + 1 == filter.size()) return false;
         if (front(filter, name).find_first_of("+#") != filter.npos) return false;
     }
-    for (size_t i = 0; i < filter.size(); ++i) {
-        if (filter.size() - i >= 8 && plain_text(Bytes(filter).data() + i, 8, true)) i += 7;
-        if (filter[i] != '+' && filter[i] != '#') continue;
-        if (i != 0 && filter[i - 1] != '/') return false;
-        if (i + 1 != filter.size() && (filter[i] == '#' || filter[i + 1] != '/')) return false;
-    }
+    const uint8_t* const p = Bytes(filter).data();
+    for (size_t i = 0; i < filter.size(); ++i)
+        if ((p[i] == '+' || p[i] == '#') && !wildcard_fits(p, filter.size(), i)) return false;
     return true;
 }
 
@@ -951,18 +987,25 @@ inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
 // failure each call does nothing, and error() tells it at the end. check() is for what cannot be parsed, rule() for
 // what can be, but must not be: in MQTT 5 the first is a Malformed Packet, the second a Protocol Error (5: section
 // 1.2).
+//
+// A quick cursor is for what most packets are: text that is plain, a list that is an array, an answer that says yes.
+// At anything else, right or wrong, it fails; then the other kind begins anew, and its word counts.
+
+struct Encoded {
+    Error error;
+    uint32_t size;   // of the whole packet, also with no_space
+};
 
 // Writes a packet's body, leaving room for the smallest fixed header before it. Past the end of its memory it only
 // counts, so that measuring is the same code.
-class Writer {
+template <bool is_quick> class BasicWriter {
 public:
-    static constexpr bool reading = false;
-    static constexpr size_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
+    static constexpr bool reading = false, quick = is_quick;
+    static constexpr uint8_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
 
-    Writer(const Buffer& out, Version version)
-        : out_(out), left_(out.size > header_room ? out.size - header_room : 0), v5_(version == Version::v5) {
-        begin_ = at_ = left_ != 0 ? out.data + header_room : out.data;
-    }
+    BasicWriter(const Buffer& out, Version version)
+        : end_(out.data + out.size), size_(out.size), at_(header_room - static_cast<Distance>(out.size)),
+          v5_(version == Version::v5) {}
 
     void set(Version version) {
         v5_ = version == Version::v5;
@@ -971,10 +1014,10 @@ public:
     bool v5() const { return has_v5 && v5_; }
 
     void u8(uint8_t value) {
-        if (uint8_t* const p = take(1)) *p = value;
+        if (take(1)) end_[at_ - 1] = value;
     }
     void u16(uint16_t value) {
-        if (uint8_t* const p = take(2)) store_u16(p, value);
+        if (take(2)) store_u16(end_ + (at_ - 2), value);
     }
     void reason(ReasonCode value) { u8(static_cast<uint8_t>(value)); }
     void packet_id(uint16_t value) {
@@ -983,21 +1026,32 @@ public:
     }
     void binary(const Bytes& value) {
         check(value.size() <= max_string_size);
-        uint8_t* const p = take(2 + value.size());
-        if (p == nullptr) return;
-        store_u16(p, static_cast<uint16_t>(value.size()));
-        copy(p + 2, value.data(), value.size());
+        u16(static_cast<uint16_t>(value.size()));
+        bytes(value.data(), value.size());
     }
-    void utf8(std::string_view text) { string(text, valid_length(text) && valid_text(text), Error::invalid_string); }
+    void utf8(std::string_view text) {
+        if constexpr (quick) return plain<Text::any>(text);
+        string(text, valid_length(text) && valid_text(text), Error::invalid_string);
+    }
     void topic(std::string_view text, bool may_be_empty = false) {
+        if constexpr (quick) return plain<Text::topic>(text);
         string(text, valid_topic(text) || (may_be_empty && text.empty()), Error::invalid_topic);
     }
-    void filter(std::string_view text) { string(text, valid_filter(text, v5()), Error::invalid_filter); }
+    void filter(std::string_view text) {
+        if constexpr (quick) return plain<Text::filter>(text);
+        string(text, valid_filter(text, v5()), Error::invalid_filter);
+    }
     // One list, of which the second part may be left out; MQTT 5 only.
-    void properties(const Properties& list, PacketType packet, const Properties& more = {}) {
+    void properties(const Properties& list, PacketType packet) {
+        if (v5()) properties(list, packet, Properties());
+    }
+    void properties(const Properties& list, PacketType packet, const Properties& more) {
         if (!v5()) return;
         if (list.empty() && more.empty()) return u8(0);
-        put_properties(list, packet, more);
+        if constexpr (quick)
+            check(false);
+        else
+            put_properties(list, packet, more);
     }
     void put_properties(const Properties& list, PacketType packet, const Properties& more) {
         const size_t size = list.block().size() + more.block().size();
@@ -1015,69 +1069,73 @@ public:
     void rest(Bytes value) { rest_ = value; }   // the last field; copied by finish()
 
     void check(bool condition, Error error = Error::invalid_argument) {
-        if (!condition) fail(error);
+        if (!MQTT_LIKELY(condition)) fail(error);
     }
     void rule(bool condition, Error error = Error::invalid_argument) { check(condition, error); }
     void fail(Error error) {
-        if (error_ == Error::ok) error_ = error;
+        if (quick) { MQTT_RARELY; }
+        if (quick || error_ == Error::ok) error_ = error;
     }
 
-    struct Finished {
-        Error error;
-        uint32_t size;   // of the whole packet, also with no_space
-    };
     // Puts the fixed header before the body and, unless it is sent from elsewhere, the rest behind it.
-    Finished finish(uint8_t first_byte, bool with_rest) {
-        const size_t body_size = static_cast<size_t>(at_ - begin_) + missing_;
-        check(body_size <= max_remaining_length && rest_.size() <= max_remaining_length - body_size,
-              Error::packet_too_large);
-        if (error_ != Error::ok) return {error_, 0};
+    Encoded finish(uint8_t first_byte, bool with_rest) {
+        const Distance body_size = static_cast<Distance>(size_) + at_ - header_room;
+        check(body_size <= most && rest_.size() <= static_cast<uint32_t>(most - body_size), Error::packet_too_large);
+        if (!MQTT_LIKELY(error_ == Error::ok)) return {error_, 0};
         const uint32_t size = static_cast<uint32_t>(body_size), remaining = size + static_cast<uint32_t>(rest_.size());
         const uint32_t header = 1 + static_cast<uint32_t>(variable_size(remaining));
         const uint32_t stored = header + (with_rest ? remaining : size);
-        if (stored > out_.size) return {Error::no_space, stored};
-        if (header != header_room) copy(out_.data + header, out_.data + header_room, body_size);
-        out_.data[0] = first_byte;
-        uint8_t* const body = store_variable(out_.data + 1, remaining);
-        if (with_rest) copy(body + body_size, rest_.data(), rest_.size());
+        if (stored > size_) return {Error::no_space, stored};
+        uint8_t* const out = end_ - size_;
+        if (header != header_room) copy(out + header, out + header_room, static_cast<size_t>(size));
+        out[0] = first_byte;
+        uint8_t* const body = store_variable(out + 1, remaining);
+        if (with_rest) copy(body + size, rest_.data(), rest_.size());
         return {Error::ok, stored};
     }
 
 private:
-    uint8_t* take(size_t size) {
-        uint8_t* const p = at_;
-        if (size > left_) {
-            missing_ += size;
-            left_ = 0;
-            return nullptr;
-        }
-        at_ += size;
-        left_ -= size;
-        return p;
+    bool take(size_t size) {   // true: there is room for that, behind which at_ is now
+        at_ += static_cast<Distance>(size);
+        if (MQTT_LIKELY(at_ <= 0)) return true;
+        if (quick) fail(Error::no_space);
+        if (at_ > most) at_ = most;   // too large anyway
+        return false;
     }
     void bytes(const uint8_t* data, size_t size) {
-        if (uint8_t* const p = take(size)) copy(p, data, size);
+        if (take(size)) copy(end_ + (at_ - static_cast<Distance>(size)), data, size);
+    }
+    template <Text kind> void plain(std::string_view text) {
+        const Distance begin = at_;
+        if (!take(2 + text.size())) return;
+        uint8_t* const to = end_ + begin;
+        check(plain_text<kind, true>(Bytes(text).data(), text.size(), to + 2));
+        store_u16(to, static_cast<uint16_t>(text.size()));
     }
     void string(std::string_view text, bool valid, Error error) {
         check(valid, error);
         if (error_ == Error::ok) binary(text);
     }
 
-    Buffer out_;
-    uint8_t *begin_, *at_;   // of the body, and where it goes on
-    size_t left_;            // bytes of room there
-    size_t missing_ = 0;     // bytes that found none
+    using Distance = std::conditional_t<(sizeof(size_t) > 4), int64_t, int32_t>;
+    static constexpr Distance most = max_remaining_length;
+
+    uint8_t* end_;   // of the memory
+    size_t size_;    // of it
+    Distance at_;    // where the body goes on, from the end; above 0 it is what is missing
     Bytes rest_;
     Error error_ = Error::ok;
     bool v5_;
 };
 
-// Reads a packet's body; what it yields are views into it.
-class Reader {
-public:
-    static constexpr bool reading = true;
+using Writer = BasicWriter<false>;
 
-    Reader(const Bytes& in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
+// Reads a packet's body; what it yields are views into it.
+template <bool is_quick> class BasicReader {
+public:
+    static constexpr bool reading = true, quick = is_quick;
+
+    BasicReader(const Bytes& in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
 
     void set(Version version) {
         v5_ = version == Version::v5;
@@ -1088,12 +1146,10 @@ public:
     Error error() const { return error_; }
 
     void u8(uint8_t& value) {
-        const uint8_t* p = take(1);
-        value = p ? *p : 0;
+        value = take(1) ? at_[-1] : uint8_t{0};
     }
     void u16(uint16_t& value) {
-        const uint8_t* p = take(2);
-        value = p ? load_u16(p) : uint16_t{0};
+        value = take(2) ? load_u16(at_ - 2) : uint16_t{0};
     }
     void reason(ReasonCode& value) {
         uint8_t raw;
@@ -1107,33 +1163,39 @@ public:
     void binary(Bytes& value) {
         uint16_t size;
         u16(size);
-        const uint8_t* p = take(size);
-        value = p ? Bytes(p, size) : Bytes();
+        value = take(size) ? Bytes(at_ - size, size) : Bytes();
     }
     void utf8(std::string_view& value) {
         string(value);
-        check(valid_text(value));
+        check(quick ? plain<Text::any>(value) : valid_text(value));
     }
     void topic(std::string_view& value, bool may_be_empty = false) {
         string(value);
-        check(valid_topic(value) || (may_be_empty && value.empty()));
+        check(quick ? plain<Text::topic>(value) : valid_topic(value) || (may_be_empty && value.empty()));
     }
     void filter(std::string_view& value) {
         string(value);
-        check(valid_filter(value, v5()));
+        check(quick ? plain<Text::filter>(value) : valid_filter(value, v5()));
     }
     void properties(Properties& list, PacketType packet, const Properties& = {}) {
-        if (v5()) take_properties(list, packet);
+        if (!v5()) return;
+        if constexpr (quick) {
+            if (left_ != 0 && *at_ == 0) return static_cast<void>(take(1));
+            if (packet == PacketType::connack) return check(false);   // comes once: let it be simple
+            BasicReader io = *this;   // the address of this one is not taken, so it stays in registers
+            io.take_properties(list, packet);
+            *this = io;
+        } else {
+            take_properties(list, packet);
+        }
     }
-    void take_properties(Properties& list, PacketType packet) {
+    MQTT_APART void take_properties(Properties& list, PacketType packet) {
         uint32_t size = 0;
         const size_t length = load_variable(at_, left_, size);
         check(length != 0 && length != malformed && size <= left_ - length);
         take(length);
-        if (size == 0) return;
-        const uint8_t* p = take(static_cast<size_t>(size));
-        if (p == nullptr) return;
-        list = Properties(p, static_cast<size_t>(size));
+        if (!take(static_cast<size_t>(size)) || size == 0) return;
+        list = Properties(at_ - size, static_cast<size_t>(size));
         uint32_t seen = 0;
         const Error error = validate(list, packet, seen);
         check(error == Error::ok, error);
@@ -1144,24 +1206,26 @@ public:
     }
 
     void check(bool condition, Error error = Error::malformed_packet) {
-        if (!condition) fail(error);
+        if (!MQTT_LIKELY(condition)) fail(error);
     }
     void fail(Error error) {
-        if (error_ == Error::ok) error_ = error;
+        if (quick) { MQTT_RARELY; }
+        if (quick || error_ == Error::ok) error_ = error;
         left_ = 0;
-        at_ = nullptr;
     }
     void rule(bool condition, Error = Error::ok) {
         check(condition, v5() ? Error::protocol_error : Error::malformed_packet);
     }
 
 private:
-    const uint8_t* take(size_t size) {   // after a failure, nothing is left
-        const uint8_t* const p = at_;
-        if (size > left_ || p == nullptr) return fail(Error::malformed_packet), nullptr;
+    bool take(size_t size) {   // after a failure, nothing is left
+        if (!MQTT_LIKELY(size <= left_)) return fail(Error::malformed_packet), false;
         at_ += size;
         left_ -= size;
-        return p;
+        return true;
+    }
+    template <Text kind> static bool plain(std::string_view text) {
+        return plain_text<kind>(Bytes(text).data(), text.size());
     }
     void string(std::string_view& value) {
         Bytes raw;
@@ -1174,6 +1238,8 @@ private:
     Error error_ = Error::ok;
     bool v5_;
 };
+
+using Reader = BasicReader<false>;
 
 // ------------------------------------------------------------------------------------------------- 9 packets
 
@@ -1211,13 +1277,15 @@ inline Error read_fixed_header(const uint8_t* data, size_t size, FixedHeader& he
                                Version version = Version::v3_1_1) {
     header = FixedHeader{};
     if (size == 0) return Error::ok;
-    const uint8_t first = header.first_byte = data[0];
-    const PacketType type = header.type();
-    const PacketType last = has_v5 && version == Version::v5 ? PacketType::auth : PacketType::disconnect;
-    if (type == PacketType::publish) {
-        if ((first & 0x06) == 0x06 || (first & 0x0E) == 0x08) return Error::malformed_packet;
-    } else if (type == PacketType::reserved || type > last || first != first_byte_of(type)) {
+    const unsigned first = header.first_byte = data[0];
+    // For each type a bit for each value of the flags.
+    static constexpr uint16_t flags[] = {0, 1, 1, 0x3C3F, 1, 1, 4, 1, 4, 1, 4, 1, 1, 1, 1, has_v5 ? 1 : 0};
+    if ((flags[first >> 4] >> (first & 15) & 1) == 0 || (has_v5 && first >= 0xF0 && version != Version::v5))
         return Error::malformed_packet;
+    if (wide && size > 1 && data[1] < 128) {
+        header.remaining_length = data[1];
+        header.size = 2;
+        return Error::ok;
     }
     const size_t length = load_variable(data + 1, size - 1, header.remaining_length);
     if (length == malformed) return Error::malformed_packet;
@@ -1287,6 +1355,13 @@ inline bool legal(ReasonCode reason, PacketType packet) {
     return i < sizeof high / sizeof *high && (high[i] & bit(packet)) != 0;
 }
 
+template <class Io> void check_reason(Io& io, ReasonCode reason, PacketType packet) {
+    if constexpr (Io::quick)
+        io.check(reason == ReasonCode::success);
+    else
+        io.rule(legal(reason, packet));
+}
+
 // Section 3.1.
 struct Connect {
     static constexpr uint16_t types = bit(PacketType::connect);
@@ -1319,7 +1394,10 @@ struct Connect {
     // Another protocol decodes as malformed, but with protocol_name and protocol_level told: a server answers an
     // unknown level with return code 1 [MQTT-3.1.2-2].
     template <class Io, class Self> static void fields(Io& io, Self& p) {
-        io.utf8(p.protocol_name);
+        if constexpr (Io::quick && !Io::reading)
+            io.utf8("MQTT");   // as is checked below
+        else
+            io.utf8(p.protocol_name);
         io.u8(p.protocol_level);
         io.check(p.protocol_name.size() == 4 && load_u32(Bytes(p.protocol_name).data()) == 0x4D515454);   // "MQTT"
         io.set(static_cast<Version>(p.protocol_level));
@@ -1356,19 +1434,20 @@ struct Connack {
         else
             return_code(io, p.reason);
         io.check(p.flags <= 1);
-        if (io.v5()) io.rule(legal(p.reason, PacketType::connack));              // [5: MQTT-3.2.2-8]
+        if (io.v5()) check_reason(io, p.reason, PacketType::connack);            // [5: MQTT-3.2.2-8]
         io.rule(p.reason == ReasonCode::success || p.flags == 0);                // [MQTT-3.2.2-4]
         io.properties(p.properties, PacketType::connack);
     }
     // 3.1.1, table 3.1: 0 accepted, 1 to 5 refused [MQTT-3.2.2-6].
     template <class Io, class Reason> static void return_code(Io& io, Reason& reason) {
-        constexpr ReasonCode reasons[] = {
+        static constexpr ReasonCode reasons[] = {
             ReasonCode::success, ReasonCode::unsupported_protocol_version, ReasonCode::client_identifier_not_valid,
             ReasonCode::server_unavailable, ReasonCode::bad_user_name_or_password, ReasonCode::not_authorized};
         uint8_t code = 0;
         if constexpr (Io::reading) {
             io.u8(code);
-            io.check(code < sizeof reasons);
+            io.check(code < (Io::quick ? 1 : sizeof reasons));
+            if (Io::quick) return;
             reason = reasons[code < sizeof reasons ? code : 0];
         } else {
             while (code < sizeof reasons && reasons[code] != reason) ++code;
@@ -1424,7 +1503,7 @@ template <class Io, class Self> void reason_tail(Io& io, Self& p) {
         return;
     }
     io.reason(p.reason);
-    io.rule(legal(p.reason, p.type));
+    check_reason(io, p.reason, p.type);
     if constexpr (Io::reading) {
         if (short_form && io.left() == 0) return;
     } else if (short_form && p.properties.empty()) {
@@ -1447,8 +1526,16 @@ struct Ack {
     uint8_t first_byte() const { return first_byte_of(type); }
     template <class Io, class Self> static void fields(Io& io, Self& p) {
         io.packet_id(p.packet_id);
-        if ((bit(p.type) & types) != 0) return reason_tail(io, p);
+        constexpr bool always = (Self::types & ~types) == 0, never = (Self::types & types) == 0;
+        if (always || (!never && (bit(p.type) & types) != 0)) return reason_tail(io, p);
         io.properties(p.properties, p.type);
+        if constexpr (Io::quick) {
+            io.rest(p.reason_codes);
+            if (p.type != PacketType::suback || p.reason_codes.empty()) return io.check(false);
+            for (const uint8_t code : p.reason_codes)
+                if (code > 2) return io.check(false);
+            return;
+        }
         if (!io.v5() && p.type == PacketType::unsuback) return;
         io.rest(p.reason_codes);
         io.rule(!p.reason_codes.empty());
@@ -1483,9 +1570,11 @@ struct Subscription {
         if constexpr (!Io::reading) {
             io.check(s.qos <= QoS::exactly_once && s.retain_handling <= RetainHandling::do_not_send);
             unsigned raw = static_cast<unsigned>(s.qos);
-            if (io.v5())
+            if (io.v5()) {
                 raw |= (s.no_local ? 4U : 0U) | (s.retain_as_published ? 8U : 0U) |
                        static_cast<unsigned>(s.retain_handling) << 4;
+                io.rule(!s.no_local || !is_shared(s.filter));                  // [5: MQTT-3.8.3-4]
+            }
             byte = static_cast<uint8_t>(raw);
         }
         io.u8(byte);
@@ -1498,9 +1587,9 @@ struct Subscription {
                 s.no_local = (byte & 4) != 0;
                 s.retain_as_published = (byte & 8) != 0;
                 s.retain_handling = static_cast<RetainHandling>(byte >> 4 & 3);
+                io.rule(!s.no_local || !is_shared(s.filter));
             }
         }
-        if (io.v5()) io.rule(!s.no_local || !is_shared(s.filter));             // [5: MQTT-3.8.3-4]
     }
 };
 
@@ -1565,7 +1654,7 @@ struct Subscribe {
         io.properties(p.properties, p.type);
         const bool options = p.type == PacketType::subscribe;
         if constexpr (Io::reading) {
-            Reader entries = io;
+            Io entries = io;
             Bytes wire;
             io.rest(wire);
             size_t count = 0;
@@ -1577,11 +1666,16 @@ struct Subscribe {
         } else {
             Subscriptions rest = p.filters;
             io.check(rest.size() != 0);
-            if (!rest.wire_.empty()) {   // one that has been decoded
-                io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
-                io.rest(rest.wire_);
+            if constexpr (Io::quick) {
+                if (rest.list_ == nullptr || !options) return io.check(false);
+                for (; rest.count_ != 0; --rest.count_) Subscription::fields(io, *rest.list_++, true);
+            } else {
+                if (!rest.wire_.empty()) {   // one that has been decoded
+                    io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
+                    io.rest(rest.wire_);
+                }
+                for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);) Subscription::fields(io, s, options);
             }
-            for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);) Subscription::fields(io, s, options);
         }
     }
 };
@@ -1611,37 +1705,65 @@ struct Disconnect {
     }
 };
 
-using Encoded = Writer::Finished;
-
-// Writes a packet to `out`. With no_space, `size` says what is needed, and what `out` holds is undefined; other errors
-// are the caller's, and nothing is sent that has one. with_rest = false leaves out a PUBLISH's payload (or a SUBACK's
-// codes), which then has to follow from elsewhere: `size` is that of what was written.
-template <class Packet>
-Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1_1, bool with_rest = true) {
-    Writer io(out, version);
+template <class Io, class Packet>
+Encoded encode_with(const Packet& packet, Buffer out, Version version, bool with_rest) {
+    Io io(out, version);
     io.set(version);
+    Packet::fields(io, packet);
     const uint8_t first_byte = packet.first_byte();
     if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
-        io.check((Packet::types & bit(static_cast<PacketType>(first_byte >> 4))) != 0);
-    Packet::fields(io, packet);
+        if ((Packet::types & 1U << (first_byte >> 4)) == 0) io.fail(Error::invalid_argument);
     return io.finish(first_byte, with_rest);
+}
+template <class Packet>
+MQTT_APART Encoded encode_slowly(const Packet& packet, Buffer out, Version version, bool with_rest) {
+    return encode_with<Writer>(packet, out, version, with_rest);
+}
+
+// Writes a packet to `out`, in which nothing may lie that the packet points to. With no_space, `size` says what is
+// needed, and what `out` holds is undefined; other errors are the caller's, and nothing is sent that has one. with_rest =
+// false leaves out a PUBLISH's payload (or a SUBACK's codes), which then has to follow from elsewhere: `size` is that of
+// what was written.
+template <class Packet>
+MQTT_FLAT inline Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1_1,
+                                bool with_rest = true) {
+    if constexpr (wide) {
+        const Encoded quick = encode_with<BasicWriter<true>>(packet, out, version, with_rest);
+        return quick.error == Error::ok ? quick : encode_slowly(packet, out, version, with_rest);
+    } else {
+        return encode_with<Writer>(packet, out, version, with_rest);
+    }
+}
+
+template <class Io, class Packet>
+Error decode_with(uint8_t first_byte, const Bytes& body, Packet& packet, Version version) {
+    if constexpr (std::is_same_v<Packet, Publish>)
+        packet.set_first_byte(first_byte);
+    else if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
+        packet.type = static_cast<PacketType>(first_byte >> 4);
+    Io io(body, version);
+    io.set(version);
+    if ((Packet::types & 1U << (first_byte >> 4)) == 0) io.fail(Error::malformed_packet);
+    Packet::fields(io, packet);
+    io.check(io.left() == 0);
+    return io.error();
+}
+template <class Packet>
+MQTT_APART Error decode_slowly(uint8_t first_byte, const Bytes& body, Packet& packet, Version version) {
+    return decode_with<Reader>(first_byte, body, packet, version);
 }
 
 // Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
 // Errors: malformed_packet (also a type that this struct is not for); in MQTT 5 protocol_error and topic_alias_invalid.
 template <class Packet>
-Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet, Version version = Version::v3_1_1) {
-    const PacketType type = static_cast<PacketType>(first_byte >> 4);
-    if constexpr (std::is_same_v<Packet, Publish>)
-        packet.set_first_byte(first_byte);
-    else if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
-        packet.type = type;
-    Reader io(body, version);
-    io.set(version);
-    io.check((Packet::types & bit(type)) != 0);
-    Packet::fields(io, packet);
-    io.check(io.left() == 0);
-    return io.error();
+MQTT_FLAT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
+                                   Version version = Version::v3_1_1) {
+    if constexpr (wide) {
+        if (decode_with<BasicReader<true>>(first_byte, body, packet, version) == Error::ok) return Error::ok;
+        return decode_slowly(first_byte, body, packet, version);
+    } else {
+        return decode_with<Reader>(first_byte, body, packet, version);
+    }
 }
 
 // Reads one packet, which is all of `in`; malformed also if it is longer or shorter than its header says.
@@ -1653,6 +1775,11 @@ template <class Packet> Error decode(Bytes in, Packet& packet, Version version =
     if (header.size == 0 || in.size() - header.size != header.remaining_length) return Error::malformed_packet;
     return decode_body(header.first_byte, Bytes(in.data() + header.size, in.size() - header.size), packet, version);
 }
+
+#undef MQTT_FLAT
+#undef MQTT_APART
+#undef MQTT_LIKELY
+#undef MQTT_RARELY
 
 // -------------------------------------------------------------------------------------------------- 10 outbox
 

@@ -616,3 +616,65 @@ TEST_CASE("[MQTT-4.7.2-1] random filters and topics match as level by level") {
     CHECK(matched > 10000);
     CHECK(refused > 10000);
 }
+
+// Text that is plain is checked and copied in a shorter way: it must be the same to whoever reads and writes packets.
+TEST_CASE("[MQTT-4.7.1-2] [MQTT-4.7.1-3] random topics and filters are written and read as level by level") {
+    constexpr uint64_t seed = 53;
+    static const char* const pieces[] = {"/", "/", "a", "b", "cd", "efghi", "/+/", "+", "/#", "#",
+                                         ",", "$share/", "$", " ", "*", "\x01", "\x7F", "\xC3\xA4", "\xC3"};
+    size_t good = 0, bad = 0;
+    std::string problem;
+    for (uint64_t run = 0; run < 200000 && problem.empty(); ++run) {
+        wire::Random random(seed + run);
+        const size_t kinds = run % 2 != 0 ? 7 : sizeof pieces / sizeof *pieces;   // the first ones make good text
+        std::string text;
+        for (size_t left = random.below(9); left != 0; --left) text += pieces[random.below(kinds)];
+        if (random.below(16) == 0) text.insert(random.below(text.size() + 1), 1, '\0');
+        const Exact given(mqtt::Bytes(text).data(), text.size());
+        for (const mqtt::Version version : {mqtt::Version::v3_1_1, mqtt::Version::v5}) {
+            const bool v5 = version == mqtt::Version::v5;
+            const size_t size = text.size();
+            const bool topic = wire::is_topic(text), filter = v5 ? wire::is_filter5(text) : wire::is_filter(text);
+            if (mqtt::valid_topic(text) != topic || mqtt::valid_filter(text, v5) != filter) problem = "valid: ";
+            ((topic ? 1 : 0) + (filter ? 1 : 0) != 0 ? good : bad) += 1;
+
+            mqtt::Publish publish;
+            publish.topic = given.text();
+            const Exact message(4 + size + (v5 ? 1 : 0));
+            mqtt::Encoded out = mqtt::encode(publish, {message.data(), message.size()}, version);
+            if (out.error != (topic ? mqtt::Error::ok : mqtt::Error::invalid_topic)) problem = "written: topic ";
+            const std::string wire = {static_cast<char>(size >> 8), static_cast<char>(size)};
+            const auto put = [&](const Exact& packet, uint8_t first, const std::string& body) {
+                const std::string bytes = std::string{static_cast<char>(first), static_cast<char>(body.size())} + body;
+                if (bytes.size() != packet.size()) std::abort();
+                const bool same = memcmp(packet.data(), bytes.data(), bytes.size()) == 0;
+                memcpy(packet.data(), bytes.data(), bytes.size());
+                return same;
+            };
+            if (!put(message, 0x30, wire + text + std::string(v5 ? 1 : 0, '\0')) && topic) problem = "wrong: topic ";
+            mqtt::Publish got;
+            const mqtt::Error read = mqtt::decode({message.data(), message.size()}, got, version);
+            const bool aliased = v5 && text.empty();   // the topic may be empty, but not without an alias
+            if ((read == mqtt::Error::ok) != topic || (aliased && read != mqtt::Error::protocol_error))
+                problem = "read: topic ";
+            if (topic && got.topic != text) problem = "changed: topic ";
+
+            const mqtt::Subscription one[] = {{given.text(), mqtt::QoS::exactly_once}};
+            mqtt::Subscribe subscribe;
+            subscribe.packet_id = 0x0102;
+            subscribe.filters = mqtt::Subscriptions(one, 1);
+            const Exact request(7 + size + (v5 ? 1 : 0));
+            out = mqtt::encode(subscribe, {request.data(), request.size()}, version);
+            if (out.error != (filter ? mqtt::Error::ok : mqtt::Error::invalid_filter)) problem = "written: filter ";
+            const std::string head = std::string("\x01\x02") + std::string(v5 ? 1 : 0, '\0');
+            if (!put(request, 0x82, head + wire + text + "\x02") && filter) problem = "wrong: filter ";
+            mqtt::Subscribe asked;
+            if ((mqtt::decode({request.data(), request.size()}, asked, version) == mqtt::Error::ok) != filter)
+                problem = "read: filter ";
+        }
+        if (!problem.empty()) problem += wire::hex(text) + ", seed " + std::to_string(seed + run);
+    }
+    CHECK(problem == "");
+    CHECK(good > 50000);
+    CHECK(bad > 50000);
+}
