@@ -86,6 +86,24 @@ inline namespace MQTT_CONFIGURATION {
 inline constexpr bool checked = MQTT_CHECKED != 0;    // assertions are on
 inline constexpr bool has_v5 = MQTT_ENABLE_V5 != 0;   // MQTT 5 is built in
 
+// Where words have 64 bits, the library is quick: text is looked at a word at a time, what reads or writes a packet is one
+// function that has its cursor in registers, and so is what hands out a message. Elsewhere it is small.
+#if defined(__GNUC__) && __SIZEOF_SIZE_T__ >= 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+inline constexpr bool wide = true;
+#define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
+#define MQTT_APART __attribute__((noinline))  // but not this
+#define MQTT_HOT __attribute__((always_inline))   // on the way of every message: a part of what calls it
+#define MQTT_LIKELY(condition) __builtin_expect(condition, true)
+#define MQTT_RARELY __asm__ volatile("")      // where a branch shall stay one: not taken, it costs least
+#else
+inline constexpr bool wide = false;
+#define MQTT_FLAT
+#define MQTT_APART
+#define MQTT_LIKELY(condition) (condition)
+#define MQTT_RARELY
+#define MQTT_HOT
+#endif
+
 // The configuration is part of every symbol's name, so objects of two configurations never meet. And with GCC
 // or Clang for ELF, a program that holds both does not link: each configuration defines this symbol, once.
 #if defined(__GNUC__) && defined(__ELF__)
@@ -156,6 +174,7 @@ inline void store_u32(uint8_t* data, uint32_t value) {
 // bytes taken; 0: they have not all come; malformed: more than four, or not the shortest form [5: MQTT-1.5.5-1].
 constexpr size_t malformed = 5;
 inline size_t load_variable(const uint8_t* data, size_t size, uint32_t& value) {
+    if (wide && size != 0 && data[0] < 128) return value = data[0], 1;
     value = 0;
     for (unsigned i = 0; i < 4; ++i) {
         if (i == size) return 0;
@@ -828,22 +847,6 @@ constexpr bool granted(ReasonCode reason) { return granted(static_cast<uint8_t>(
 
 // ----------------------------------------------------------------------------------------- 7 topics and text
 
-// Where words have 64 bits, the codec is quick: text is looked at a word at a time, and what reads or writes a packet is
-// one function that has its cursor in registers. Elsewhere it is small.
-#if defined(__GNUC__) && __SIZEOF_SIZE_T__ >= 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-inline constexpr bool wide = true;
-#define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
-#define MQTT_APART __attribute__((noinline))  // but not this
-#define MQTT_LIKELY(condition) __builtin_expect(condition, true)
-#define MQTT_RARELY __asm__ volatile("")      // where a branch shall stay one: not taken, it costs least
-#else
-inline constexpr bool wide = false;
-#define MQTT_FLAT
-#define MQTT_APART
-#define MQTT_LIKELY(condition) (condition)
-#define MQTT_RARELY
-#endif
-
 // '#' stands alone or behind '/', and last [MQTT-4.7.1-2]; '+' fills a level [MQTT-4.7.1-3].
 constexpr bool wildcard_fits(const uint8_t* filter, size_t size, size_t i) {
     if (i != 0 && filter[i - 1] != '/') return false;
@@ -1273,7 +1276,7 @@ struct FixedHeader {
 // Reads a fixed header from the `size` bytes that have come. Malformed: a type that does not exist, flags that the
 // type must not have [MQTT-2.2.2-2], QoS 3 [MQTT-3.3.1-4], DUP with QoS 0 [MQTT-3.3.1-2], a length of more than four
 // bytes, or one not in its shortest form.
-inline Error read_fixed_header(const uint8_t* data, size_t size, FixedHeader& header,
+MQTT_HOT inline Error read_fixed_header(const uint8_t* data, size_t size, FixedHeader& header,
                                Version version = Version::v3_1_1) {
     header = FixedHeader{};
     if (size == 0) return Error::ok;
@@ -1776,11 +1779,6 @@ template <class Packet> Error decode(Bytes in, Packet& packet, Version version =
     return decode_body(header.first_byte, Bytes(in.data() + header.size, in.size() - header.size), packet, version);
 }
 
-#undef MQTT_FLAT
-#undef MQTT_APART
-#undef MQTT_LIKELY
-#undef MQTT_RARELY
-
 // -------------------------------------------------------------------------------------------------- 10 outbox
 
 // What answers a kept record, and what is told then. The whole of QoS 1 and 2 on the sending side, and of subscribing,
@@ -1846,7 +1844,12 @@ public:
     // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by
     // errors.
     template <class Packet> Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
-        return append(encode_any<Packet>, &packet, packet.first_byte(), reserve, with_rest);
+        if constexpr (wide) {
+            const auto encoder = [&](Buffer out, Version v) { return encode(packet, out, v, with_rest); };
+            return append_by(encoder, packet.first_byte(), reserve, with_rest);
+        } else {
+            return append_by(Encoder{encode_any<Packet>, &packet, with_rest}, packet.first_byte(), reserve, with_rest);
+        }
     }
     // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
     // False: there is no room.
@@ -1869,7 +1872,7 @@ public:
     // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room. The oldest kept
     // record comes first in the index, so an id is in use only if that one has it; then it goes to the end, as if it
     // were new.
-    uint16_t new_packet_id() {
+    MQTT_HOT uint16_t new_packet_id() {
         Offset tries = count();
         while (lo_ != hi_ && id_at(entry(lo_)) == next_id_) {
             if (tries-- == 0 || !make_room(1, entry_size)) return 0;
@@ -1883,7 +1886,7 @@ public:
     // ---- sending
 
     // Chooses what goes out next: messages as long as fewer than `maximum` are in flight, then others. Before unsent().
-    void admit(uint16_t maximum) {
+    MQTT_HOT void admit(uint16_t maximum) {
         if (mode_ == closed || !between_packets()) return;
         if (mode_ == open) {
             at_[gate] = nowhere;   // a stream has ended
@@ -1925,7 +1928,7 @@ public:
     }
 
     // The first `size` bytes of unsent() are written.
-    void written(size_t size) {
+    MQTT_HOT void written(size_t size) {
         at_[sent] = static_cast<Offset>(at_[sent] + size);
         Offset& next = at_[lane()];
         Offset live_end = next;
@@ -1965,7 +1968,7 @@ public:
     // ---- answers
 
     // The place of the record with this id that has been fully written and not been answered, or nowhere.
-    Offset find(uint16_t id) const {
+    MQTT_HOT Offset find(uint16_t id) const {
         const Offset k = locate(id);
         if (k == nowhere) return nowhere;
         const Offset place = entry(k);
@@ -2004,7 +2007,7 @@ public:
     bool is_kept(Offset place) const { return awaits_answer(data_[place]); }
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
-    void erase(Offset place) {
+    MQTT_HOT void erase(Offset place) {
         if (mode_ == waiting && counts(data_[place])) --in_flight_;
         finish(place);
         trim();
@@ -2439,20 +2442,20 @@ private:
     }
 
     // Bytes of the fixed header; `remaining` is what it says to follow.
-    Offset header_size(Offset place, Offset& remaining) const {
+    MQTT_HOT Offset header_size(Offset place, Offset& remaining) const {
         uint32_t value;
         const size_t size = 1 + load_variable(data_ + place + 1, 4, value);
         remaining = static_cast<Offset>(value);
         return static_cast<Offset>(size);
     }
     // Behind the fixed header, and in a PUBLISH behind the topic.
-    Offset id_place(Offset place) const {
+    MQTT_HOT Offset id_place(Offset place) const {
         Offset remaining;
         Offset p = place + header_size(place, remaining);
         if (type_at(place) == PacketType::publish) p += static_cast<Offset>(2 + load_u16(data_ + p));
         return p;
     }
-    uint16_t id_at(Offset place) const { return load_u16(data_ + id_place(place)); }
+    MQTT_HOT uint16_t id_at(Offset place) const { return load_u16(data_ + id_place(place)); }
     Offset size_at(Offset place) const { return place == at_[stream] ? stream_size_ : wire_size(place); }
     // Has a byte of it been written on this connection?
     bool begun(Offset place) const {
@@ -2529,22 +2532,29 @@ private:
         const size_t left = capacity_ - at_[end] - hi_ * entry_size;
         return left > aside ? left - aside : 0;
     }
-    bool make_room(size_t size, size_t aside) {
+    MQTT_HOT bool make_room(size_t size, size_t aside) {
         while (room(aside) < size)
             if (!compact()) return false;
         return true;
     }
 
-    using Encoder = Encoded (*)(const void* packet, Buffer out, Version version, bool with_rest);
+    // One append_by() for all packets, where size counts.
+    struct Encoder {
+        Encoded (*encode)(const void* packet, Buffer out, Version version, bool with_rest);
+        const void* packet;
+        bool with_rest;
+        Encoded operator()(Buffer out, Version version) const { return encode(packet, out, version, with_rest); }
+    };
     template <class Packet>
     static Encoded encode_any(const void* packet, Buffer out, Version version, bool with_rest) {
         return encode(*static_cast<const Packet*>(packet), out, version, with_rest);
     }
-    Encoded append(Encoder encoder, const void* packet, uint8_t first_byte, Reserve reserve, bool with_rest) {
+    template <class Encode>
+    MQTT_HOT Encoded append_by(const Encode& encoder, uint8_t first_byte, Reserve reserve, bool with_rest) {
         const bool kept = awaits_answer(first_byte);
         const size_t aside = reserve + (kept ? entry_size : 0);
         Encoded out;
-        do out = encoder(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
+        do out = encoder(Buffer(data_ + at_[end], room(aside)), version());
         while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
         if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
         if (out.error != Error::ok) return out;
@@ -2553,7 +2563,7 @@ private:
         added(static_cast<Offset>(out.size), kept);
         return out;
     }
-    void added(Offset size, bool kept) {
+    MQTT_HOT void added(Offset size, bool kept) {
         const Offset place = at_[end];
 #if MQTT_ENABLE_V5
         last_ = place;
@@ -2578,13 +2588,13 @@ private:
     }
     void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
 
-    void kill(Offset place) {
+    MQTT_HOT void kill(Offset place) {
         if (counts(data_[place])) --kept_;
         forget(place);
         drop_dead_entries();
     }
     // The same for good: storage may forget it, too.
-    void finish(Offset place) {
+    MQTT_HOT void finish(Offset place) {
         if constexpr (storing)
             if (counts(data_[place]) && place < at_[taken]) {
                 if (log().finished_count < log().finished_size) log().finished[log().finished_count] = id_at(place);
@@ -3087,7 +3097,7 @@ public:
         return Error::ok;
     }
 
-    Result publish(Publish& message) {
+    MQTT_HOT Result publish(Publish& message) {
         if constexpr (has_v5) {
             if (!may_have(message.properties)) return {Error::invalid_properties};
             return limits_.topic_alias_maximum != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
@@ -3174,7 +3184,7 @@ public:
 
     // One event, into a new one; or false: then more input is needed, or time has to pass. Releases what the previous
     // event pointed to.
-    bool next(Event& event) {
+    MQTT_HOT bool next(Event& event) {
         drained_ = again_ = false;
         if constexpr (storing)
             if (storage_first()) return again_ = true, drained_ = true, false;
@@ -3191,9 +3201,16 @@ public:
 
     // Has next() nothing to tell, as far as is known?
     bool drained() const { return drained_ && !again_; }
+    // ... or by now, as time has passed?
+    bool to_tell() const {
+#if MQTT_ENABLE_V5
+        if (outbox_.may_expire(now_)) return true;
+#endif
+        return !drained();
+    }
 
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
-    bool tick() {
+    MQTT_HOT bool tick() {
         if (state_ == State::waiting && time_left() == 0) enter(State::opening);
         if (state_ != State::connected || !ping_is_due()) return false;
         if (!outbox_.append_ping()) return false;
@@ -3294,7 +3311,7 @@ public:
     }
 
     // What to write now. Bytes may move after anything else is called.
-    Bytes output() {
+    MQTT_HOT Bytes output() {
         if constexpr (storing)
             if (state_ == State::connecting && held()) return {};
         if (state_ == State::connecting || state_ == State::rejecting)
@@ -3309,7 +3326,7 @@ public:
             if (held()) return {};
         return outbox_.unsent();
     }
-    void sent(size_t size) {
+    MQTT_HOT void sent(size_t size) {
         MQTT_ASSERT(size <= output().size());
         sent_at_ = now_;
         if (state_ == State::rejecting) {
@@ -3334,7 +3351,7 @@ public:
     }
 
     // Where to read to; empty while what has come cannot be taken on.
-    Buffer input() {
+    MQTT_HOT Buffer input() {
         // After DISCONNECT nothing may be answered [MQTT-3.14.4-2], so nothing is looked at; but what is left unread
         // when a socket is closed resets it, and the server might not see our last packets. So it is read and
         // forgotten.
@@ -3497,7 +3514,7 @@ private:
     static constexpr size_t farewell_size = 4;   // bytes of rx for a DISCONNECT with a reason
 
     // The packets that a server may send in each state [MQTT-3.2.0-1]; none: nothing is looked at.
-    uint16_t legal_packets() const {
+    MQTT_HOT uint16_t legal_packets() const {
         constexpr uint16_t answers = bit(PacketType::publish) | bit(PacketType::puback) | bit(PacketType::pubrec) |
                                      bit(PacketType::pubrel) | bit(PacketType::pubcomp) | bit(PacketType::suback) |
                                      bit(PacketType::unsuback) | bit(PacketType::pingresp);
@@ -3657,7 +3674,7 @@ private:
         return options_->clean_session;
     }
 
-    Result enqueue_message(Publish& message, bool stream, uint32_t size) {
+    MQTT_HOT Result enqueue_message(Publish& message, bool stream, uint32_t size) {
         if (!accepting()) return {Error::not_started};
         const Error refused = supported(message.qos, message.retain == Retain::yes);
         if (refused != Error::ok) return {refused};
@@ -3683,12 +3700,12 @@ private:
     }
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
-    void acknowledge_seen() {
+    MQTT_HOT void acknowledge_seen() {
         if (inbox_.open() == 0) return;
         if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
-    void settle() {
+    MQTT_HOT void settle() {
         acknowledge_seen();
         // Views that are kept too long are seen in tests.
         if (checked && legal_packets() != 0) {
@@ -3709,7 +3726,7 @@ private:
     }
 
     // Events that are not a packet.
-    void told_later(Event& event) {
+    MQTT_HOT void told_later(Event& event) {
         if constexpr (storing)
             if (log().tell) {
                 log().tell = false;
@@ -3772,7 +3789,7 @@ private:
     bool session_kept() const { return !options_->clean_session && limits_.session_kept; }
 
     // The first packet in rx, if it is all there.
-    Step receive(Event& event) {
+    MQTT_HOT Step receive(Event& event) {
         const uint8_t* const packet = rx_.data + in_begin_;
         const size_t size = in_end_ - in_begin_;
         FixedHeader header;
@@ -3824,7 +3841,7 @@ private:
         return Step::wait;
     }
     // A packet is not looked at before there is room for the answer to it; until then TCP holds the server back.
-    bool can_answer(uint8_t first_byte) {
+    MQTT_HOT bool can_answer(uint8_t first_byte) {
         const bool answered = awaits_answer(first_byte) || first_byte >> 4 == 5;   // PUBREC; PUBLISH and PUBREL do
         blocked_ = answered && !outbox_.can_answer();
         return !blocked_;
@@ -3888,7 +3905,7 @@ private:
         return Step::go_on;
     }
 
-    Step on_publish(const FixedHeader& header, const Bytes& body, Event& event) {
+    MQTT_HOT Step on_publish(const FixedHeader& header, const Bytes& body, Event& event) {
         Publish packet;
         const Error error = decode_body(header.first_byte, body, packet, version());
         if (error != Error::ok) return reject(error);
@@ -3900,7 +3917,7 @@ private:
         return Step::go_on;
     }
     // One more piece of a message, or all of it. A QoS 2 message that we have already is only answered.
-    void deliver(const Publish& packet, Bytes payload, uint32_t offset, uint32_t total, Event& event) {
+    MQTT_HOT void deliver(const Publish& packet, Bytes payload, uint32_t offset, uint32_t total, Event& event) {
         const bool complete = offset + payload.size() == total;
         if (packet.qos == QoS::exactly_once && inbox_.has(packet.packet_id)) {
             if (complete) answer_again(packet.packet_id);
@@ -3938,7 +3955,7 @@ private:
     }
 
     // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
-    Step on_answer(uint8_t first_byte, const Bytes& body, Event& event) {
+    MQTT_HOT Step on_answer(uint8_t first_byte, const Bytes& body, Event& event) {
         Answer answer;
         const Error error = decode_body(first_byte, body, answer, version());
         if (error != Error::ok) return reject(error);
@@ -4213,7 +4230,7 @@ private:
         return p.empty() || (!p.has(prop::topic_alias) && !p.has(prop::subscription_identifier));
     }
     // Section 3.3.2.3.3.
-    Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
+    MQTT_HOT Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
         const Result result = enqueue_message(message, stream, size);
         if (message.properties.empty() || !result.ok()) return result;
         const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
@@ -4833,7 +4850,7 @@ public:
     // are kept until answered, then Event::acknowledged has the packet id that is returned here.
     // Errors: no_space, receive_maximum_reached; not_started, invalid_topic, invalid_argument, packet_too_large (also
     // for the server, in MQTT 5), invalid_properties, qos_not_supported, retain_not_supported.
-    Result publish(std::string_view topic, Bytes payload, QoS qos = QoS::at_most_once, Retain retain = Retain::no,
+    MQTT_HOT Result publish(std::string_view topic, Bytes payload, QoS qos = QoS::at_most_once, Retain retain = Retain::no,
                    Properties properties = {}) {
         Publish packet;
         packet.topic = topic;
@@ -4992,12 +5009,12 @@ private:
         return engine_.subscribe(packet);
     }
 
-    void advance(Event& event) {
+    MQTT_HOT void advance(Event& event) {
         engine_.at(port_.now_ms());
         if constexpr (storing)
             if (engine_.storage_first()) store();
         if (engine_.tick()) (void)write();   // also while messages keep coming
-        if (engine_.next(event)) return;
+        if (engine_.to_tell() && engine_.next(event)) return;
         const bool nothing_read = !exchange();
         if (!engine_.drained() && engine_.next(event)) return;
         engine_.expire(nothing_read);
@@ -5008,7 +5025,7 @@ private:
         (void)engine_.next(event);
     }
     // One write. False: the connection is lost.
-    bool write() {
+    MQTT_HOT bool write() {
         if constexpr (storing) (void)engine_.output();   // may let messages go, which storage has to know first
         store();
         const Bytes out = engine_.output();
@@ -5019,7 +5036,7 @@ private:
         return n >= 0 && !broken_;
     }
     // Continues to open, writes once, reads once. Was something read?
-    bool exchange() {
+    MQTT_HOT bool exchange() {
         if (engine_.wants_open()) {
             const int n = port_.open(engine_.host(), engine_.port());
             if (n < 0) engine_.lost(Error::connect_failed);
@@ -5124,5 +5141,10 @@ private:
 }  // namespace mqtt
 
 #undef MQTT_CHECKED
+#undef MQTT_FLAT
+#undef MQTT_APART
+#undef MQTT_HOT
+#undef MQTT_LIKELY
+#undef MQTT_RARELY
 
 #endif  // MQTT_HPP

@@ -441,7 +441,7 @@ PARTS = [   # of a function's name, without namespaces of the library
     ("Inbox", r"Inbox::"),
     ("Engine", r"BasicEngine::"),
     ("Client", r"Client::"),
-    ("packets", r"(Writer|Reader|FixedHeader|Propert\w+|Connect|Connack|Publish|Subscribe|Suback|Disconnect|Ack)::"),
+    ("packets", r"(BasicWriter|BasicReader|FixedHeader|Propert\w+|Connect|Connack|Publish|Subscribe|Suback|Disconnect|Ack)::"),
     ("packets", r"\w*(encode|decode|valid|load|store|read|write)_?\w*$"),
 ]
 
