@@ -187,6 +187,12 @@ private:
     bool has_value_ = false;
 };
 
+// A base that has a member, or nothing and no size.
+template <bool there, class T> struct If {};
+template <class T> struct If<true, T> {
+    T log_;
+};
+
 // ---------------------------------------------------------------------------------------- 3 protocol constants
 
 // Values are those on the wire (section 3.1.2.2). The first one is for ConnectOptions only.
@@ -282,6 +288,7 @@ enum class Error : uint8_t {
     invalid_filter,             // empty, too long, not UTF-8, or a wildcard out of place [MQTT-4.7.1-2, -3]
     invalid_string,             // too long, not UTF-8, or with U+0000 [MQTT-1.5.3-1, -2]
     unknown_packet_id,          // `acknowledge()` for no open message
+    other_session,              // storage has the session of another client id or server; see replace_session
     // MQTT 5:
     invalid_properties,         // not legal in this packet, malformed, or what the client sets by itself; see 5
     qos_not_supported,          // above the server's Maximum QoS [5: MQTT-3.2.2-11]
@@ -301,6 +308,14 @@ enum class Error : uint8_t {
     session_unknown,            // it has a session of which we know nothing; the next connection begins a new one
                                 // [5: MQTT-3.2.2-4]
     server_disconnected,        // it sent DISCONNECT; `Event::reason` says why
+    // Storage, if the port has it: see "Storage" near the end of this header.
+    storage_failed,             // the medium did not do what it was told
+    storage_full,               // what is unfinished does not fit into it
+    storage_corrupt,            // it was damaged, and not by a power cut
+    storage_foreign,            // there is something else
+    storage_too_large,          // in Event::dropped: the message is longer than storage can take
+    storage_locked,             // another process uses it
+    storage_misused,            // its settings are invalid
     // The network, or a server that is not there: the connection is closed.
     connect_failed,             // the port could not connect
     connect_timeout,            // no connection and CONNACK within `connect_timeout_ms`
@@ -309,13 +324,14 @@ enum class Error : uint8_t {
     message_expired             // in Event::dropped: it waited for longer than its Message Expiry Interval
 };
 
-enum class Fault : uint8_t { none, not_now, caller, server, network };   // in Event::dropped, what `error` says counts
+enum class Fault : uint8_t { none, not_now, caller, server, storage, network };   // in Event::dropped, what `error` says counts
 
 constexpr Fault fault(Error error) {
     return error == Error::ok                  ? Fault::none
            : error <= Error::not_connected     ? Fault::not_now
            : error <= Error::shared_subscriptions_not_supported ? Fault::caller
            : error <= Error::server_disconnected ? Fault::server
+           : error <= Error::storage_misused   ? Fault::storage
                                                : Fault::network;
 }
 
@@ -324,11 +340,13 @@ inline const char* to_string(Error error) {
     static constexpr const char* names[] = {
         "ok", "no space", "receive maximum reached", "publish in progress", "not connected",
         "not started", "already started", "buffer too small", "packet too large", "invalid argument",
-        "invalid client id", "invalid topic", "invalid filter", "invalid string", "unknown packet id",
+        "invalid client id", "invalid topic", "invalid filter", "invalid string", "unknown packet id", "other session",
         "invalid properties", "QoS not supported", "retain not supported", "wildcard subscriptions not supported",
         "subscription identifiers not supported", "shared subscriptions not supported",
         "malformed packet", "protocol error", "oversize packet", "receive maximum exceeded", "connection refused",
         "session lost", "topic alias invalid", "session unknown", "server disconnected",
+        "storage failed", "storage full", "storage corrupt", "storage foreign", "storage too large", "storage locked",
+        "storage misused",
         "connect failed", "connect timeout", "connection lost", "response timeout", "message expired"};
     return static_cast<size_t>(error) < sizeof names / sizeof *names ? names[static_cast<size_t>(error)] : "?";
 }
@@ -696,6 +714,9 @@ struct ConnectOptions {
     // (Error::session_unknown), and the next one begins a new one [5: MQTT-3.2.2-4]. true: it is taken up, as in 3.1.1,
     // with the messages that wait there; this says that nothing of ours was unfinished, or that it may be lost.
     bool adopt_session = false;
+    // With storage: connect() refuses to touch the session of another client id, host or port that is there
+    // (Error::other_session). true: it ends, Event::dropped tells each of its messages.
+    bool replace_session = false;
     uint16_t keep_alive = 60;           // seconds without traffic before a ping; 0: none, a dead link goes unnoticed.
                                         // MQTT 5: the server may want another
     Will will;
@@ -781,6 +802,8 @@ struct Event {
         resend_payload,  // packet_id, begun with begin_publish, must be sent again: write_payload from its first byte
         skipped,         // a message whose topic does not fit into rx (MQTT 5: and its properties; or its alias is of
                          // such a one) was acknowledged unread: message, without views; total includes properties
+        storage_trouble, // error says what, once; it is tried again every second. Until it works, what was accepted
+                         // does not go out, unless ignore_storage() says so; nothing is lost
         authentication,  // MQTT 5, AUTH: reason, properties. If it is continue_authentication: authenticate() answers
         // For information only:
         pubrec,          // packet_id: the server has the QoS 2 message
@@ -1652,6 +1675,14 @@ constexpr bool awaits_answer(uint8_t first_byte) {   // is it in the table?
     return first_byte >> 4 == 3 ? (first_byte & 0x06) != 0 : (kept >> (first_byte >> 4) & 1) != 0;
 }
 
+// What an outbox remembers for storage, where there is one.
+struct OutboxLog {
+    static constexpr uint16_t finished_size = 8;
+    uint16_t finished[finished_size] = {};   // ids of messages that storage has, and may forget ...
+    uint16_t finished_count = 0;             // ... more than that: too many to be told
+    uint16_t admitted = 0;                   // of the last message that was let out while others waited
+};
+
 // Packets that go out, in the order in which they go out, in one piece of the caller's memory:
 //
 //   data_                                                                                    data_ + capacity_
@@ -1667,7 +1698,9 @@ constexpr bool awaits_answer(uint8_t first_byte) {   // is it in the table?
 // goes ahead of them: then there are two cursors, `main` at the first message that waits, `ahead` at the first other
 // packet that has not been written, and what goes out is a run of either, up to `gate`. A message whose payload
 // comes from elsewhere has the gate behind its header.
-class Outbox {
+//
+// `storing`: nothing goes out before `durable`, and what is before `taken` has been handed to storage; see Store.
+template <bool storing> class BasicOutbox : private If<storing, OutboxLog> {
 public:
     using Offset = std::conditional_t<(sizeof(size_t) < 4), uint16_t, uint32_t>;
     static constexpr Offset nowhere = static_cast<Offset>(-1);
@@ -1678,7 +1711,7 @@ public:
     enum Reserve : uint8_t { for_disconnect = 0, for_ping = 2, for_answer = 4, for_message = 16 };
     size_t answer_size() const { return v5_ ? 5 : 4; }   // with a reason code
 
-    Outbox(uint8_t* data, size_t size) : data_(data), capacity_(static_cast<Offset>(size)) {}
+    BasicOutbox(uint8_t* data, size_t size) : data_(data), capacity_(static_cast<Offset>(size)) {}
 
     // ---- appending
 
@@ -1744,6 +1777,8 @@ public:
             const Offset place = run;
             run += size_at(place);
             if (!overtaking_) ++in_flight_;
+            if constexpr (storing)
+                if (!overtaking_) this->log_.admitted = id_at(place);
             if (place != at_[stream]) continue;
             stream_left_ = wire_size(place) - stream_size_;
             stream_resend_ = true;
@@ -1755,7 +1790,9 @@ public:
 
     // The bytes to write now. Valid until anything else is called.
     Bytes unsent() const {
-        const Offset limit = at_[gate] < at_[end] ? at_[gate] : at_[end];
+        Offset limit = at_[gate] < at_[end] ? at_[gate] : at_[end];
+        if constexpr (storing)
+            if (at_[durable] < limit) limit = at_[durable] > at_[sent] ? at_[durable] : at_[sent];
         return Bytes(data_ + at_[sent], static_cast<size_t>(limit - at_[sent]));
     }
 
@@ -1841,7 +1878,7 @@ public:
 
     void erase(Offset place) {
         if (mode_ == waiting && counts(data_[place])) --in_flight_;
-        kill(place);
+        finish(place);
         trim();
     }
 
@@ -1879,6 +1916,7 @@ public:
         stream_left_ = 0;
         stream_resend_ = false;
         in_flight_ = unreleased;
+        if constexpr (storing) this->log_.admitted = 0;
         close();
     }
 
@@ -1891,7 +1929,7 @@ public:
     }
     void drop(Offset place) {
         if (type_at(place) == PacketType::pubrel) --in_flight_;
-        kill(place);
+        finish(place);
     }
     // It goes out as if for the first time, but for DUP in a PUBLISH.
     void send_again(Offset place) {
@@ -1923,8 +1961,12 @@ public:
         for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
         if (at_[stream] != nowhere) at_[stream] += growth;
         Offset to = 0, size;
+        if constexpr (storing)
+            for (unsigned m = taken; m != marks; ++m)
+                if (at_[m] != nowhere) at_[m] += growth;
         for (Offset from = growth; from < from_end; from += size) {
             size = size_at(from);
+            if constexpr (storing) move_stored_marks(from, to);
             const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             const Offset header = header_size(from, remaining);
             const Offset front = has_properties(from) ? properties_at(from) - from - header : size - header;
@@ -1952,6 +1994,7 @@ public:
             if (k != nowhere) set_entry(k, to);
             to += new_size;
         }
+        if constexpr (storing) move_stored_marks(from_end, to);
         at_[end] = to;
         v5_ = v5;
         close();
@@ -1981,10 +2024,7 @@ public:
                 if (is_dead(data_[place])) continue;
                 const Offset value = find_property(place, prop::message_expiry_interval.id);
                 if (value == nowhere) continue;
-                // What has been sent once is not expired by us any more [5: MQTT-4.3.3-7], nor what is about to be.
-                const bool in_turn = mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate];
-                const bool admitted =
-                    begun(place) || was_sent(place) || place == at_[stream] || has_alias(place) || in_turn;
+                const bool admitted = !is_waiting(place);
                 uint32_t left = load_u32(data_ + value);
                 if (!take_off) {
                     if (!admitted && left < passed) return place;
@@ -2003,7 +2043,7 @@ public:
         return nowhere;
     }
     void expire(Offset place) {
-        kill(place);
+        finish(place);
         trim();
         purge_ = true;
     }
@@ -2047,6 +2087,163 @@ public:
     uint16_t stream_to_resend() const { return stream_resend_ ? id_at(at_[stream]) : uint16_t{0}; }
     void told_to_resend() { stream_resend_ = false; }
 
+    // ---- what waits, and is not wanted any more
+
+    // Removes the oldest messages that have not been sent: up to this QoS, on this topic (empty: any), at most `count`
+    // of them. How many it were; with `count` 0, how many there are.
+    size_t drop_waiting(QoS most, std::string_view topic, size_t count) {
+        return drop_waiting(most, topic, count, at_[end]);
+    }
+    // Those that were there already at the last call.
+    size_t drop_aged() {
+        const size_t dropped = drop_waiting(QoS::exactly_once, {}, static_cast<size_t>(-1), at_[aged]);
+        at_[aged] = at_[end];
+        return dropped;
+    }
+    // Bytes in use, of capacity().
+    size_t used() const { return at_[end] - begin_ + count() * entry_size; }
+
+    // ---- storage
+
+    // The next packet that storage has to have before anything behind it, or it, may go out; empty: none. QoS 1 and 2
+    // messages, and what says how far a QoS 2 exchange has come: PUBREL, and for received ones PUBREC and PUBCOMP. A
+    // message whose payload comes from elsewhere cannot be sent again; but the server may have its id, so with QoS 2 its
+    // header is a record, of which a PUBREL is made.
+    Bytes untaken() {
+        for (Offset size; at_[taken] < at_[end]; at_[taken] += size) {
+            const Offset place = at_[taken];
+            size = size_at(place);
+            const uint8_t first = data_[place];
+            const bool refusal = first >> 4 == 5 && size > 4 && !granted(data_[place + 4]);
+            const bool exchange = first >> 4 == 6 || first >> 4 == 5 || first >> 4 == 7;
+            if (is_dead(first) || refusal || !(exchange || is_message(first))) continue;
+            if (place == at_[stream] && (first & 0x06) == 0x02) continue;
+            return Bytes(data_ + place, size);
+        }
+        return {};
+    }
+    void take() { at_[taken] += size_at(at_[taken]); }
+    void all_durable() {
+        if (at_[durable] != nowhere) at_[durable] = at_[taken];
+    }
+    bool durable_untaken() const { return at_[durable] != nowhere && at_[taken] < at_[durable]; }
+    // For a new log, to which what is durable in the old one is handed again; or, ignoring storage, nothing ever is.
+    void hand_again(bool ignore, bool nothing_durable) {
+        at_[taken] = begin_;
+        if (ignore) at_[durable] = nowhere;
+        else if (nothing_durable || at_[durable] == nowhere) at_[durable] = begin_;
+        this->log_.finished_count = 0;
+    }
+    bool untaken_is_message() { return is_message(untaken().empty() ? uint8_t{0} : data_[at_[taken]]); }
+    // Removes it: storage can never take it. Its id.
+    uint16_t drop_untaken() {
+        const uint16_t id = id_at(at_[taken]);
+        discard(at_[taken]);
+        return id;
+    }
+    bool is_open() const { return mode_ == open; }
+    uint16_t admitted_last() const { return mode_ == waiting ? this->log_.admitted : uint16_t{0}; }
+    Bytes finished_ids(uint8_t* out) {   // 2 bytes each
+        const size_t count = this->log_.finished_count;
+        for (size_t i = 0; i != count; ++i) store_u16(out + 2 * i, this->log_.finished[i]);
+        this->log_.finished_count = 0;
+        return Bytes(out, 2 * count);
+    }
+    uint16_t finished() const { return this->log_.finished_count; }
+    static constexpr uint16_t finished_most = OutboxLog::finished_size;
+
+    // After a reset: records are put behind the end, into all that is free, and taken over one by one.
+    Buffer restoring() { return Buffer(data_ + at_[end], room(entry_size)); }
+    bool more_room() { return compact(); }
+    // A message, or a PUBREL. `sent`: it may have been sent. `newest`: ids go on from here. False: it is not valid.
+    bool restore(size_t size, bool may_be_sent, bool newest) {
+        const Offset place = at_[end];
+        uint8_t* const packet = data_ + place;
+        uint16_t id = size == 4 ? load_u16(packet + 2) : uint16_t{0};
+        if (packet[0] >> 4 == 3) {
+            Publish message;
+            FixedHeader header;
+            if (read_fixed_header(packet, size, header, version()) != Error::ok || header.size == 0 ||
+                header.packet_size() < size || !is_message(packet[0]) ||
+                decode_body(packet[0], Bytes(packet + header.size, size - header.size), message, version()) != Error::ok)
+                return false;
+            id = message.packet_id;
+            if (newest) {
+                next_id_ = id;
+                step_id();
+            }
+            mark_sent(place, may_be_sent || was_sent(place));
+            if (header.packet_size() > size) {   // only the header
+                if (message.qos != QoS::exactly_once) return false;
+                store_u16(packet + 2, id);
+                size = 4;
+                packet[0] = first_byte_of(PacketType::pubrel);
+            }
+        }
+        if (id == 0) return false;
+        if (packet[0] >> 4 == 6) {
+            packet[0] = first_byte_of(PacketType::pubrel);
+            packet[1] = 2;
+        }
+        Offset k = locate(id);
+        if (k != nowhere) {   // PUBREL comes instead of its message
+            if (!is_dead(data_[entry(k)])) --kept_;
+            forget(entry(k));
+            for (--hi_; k < hi_; ++k) set_entry(k, entry(k + 1));
+        }
+        at_[end] += static_cast<Offset>(size);
+        for (k = hi_++; k > lo_ && age_of(id_at(entry(k - 1))) < age_of(id); --k) set_entry(k, entry(k - 1));
+        set_entry(k, place);
+        ++kept_;
+        drop_dead_entries();
+        trim();
+        return true;
+    }
+    void restore_next_id(uint16_t id) { next_id_ = id != 0 ? id : uint16_t{1}; }
+    uint16_t next_id() const { return next_id_; }
+    void restore_finished(uint16_t id) {
+        const Offset k = locate(id);
+        if (k != nowhere) kill(entry(k));
+        trim();
+    }
+    // All messages up to this id, by age, may have been sent.
+    void restore_sent(uint16_t id) {
+        for (Offset k = lo_; k < hi_; ++k)
+            if (is_message(data_[entry(k)]) && age_of(id_at(entry(k))) >= age_of(id)) mark_sent(entry(k), true);
+    }
+    void restore_all_sent() {
+        for (Offset k = lo_; k < hi_; ++k)
+            if (is_message(data_[entry(k)])) mark_sent(entry(k), true);
+    }
+    void forget_all() {
+        for (Offset& mark : at_)
+            if (mark != nowhere) mark = 0;
+        begin_ = lo_ = hi_ = 0;
+        kept_ = 0;
+        next_id_ = 1;
+        holes_ = false;
+    }
+    // The version of the packets that follow. False: it is not built in.
+    bool restore_version(bool v5) {
+#if MQTT_ENABLE_V5
+        v5_ = v5;
+        return true;
+#else
+        return !v5;
+#endif
+    }
+    bool is_v5() const { return v5_; }
+    void restored(uint32_t now) {
+        rewind();
+        at_[taken] = at_[durable] = at_[end];
+#if MQTT_ENABLE_V5
+        if (begin_ != at_[end]) expiry_ = 0;   // expired() looks what there is
+        aged_at_ = now;
+#else
+        (void)now;
+#endif
+    }
+
     // ---- sizes
 
     Offset count() const { return static_cast<Offset>(hi_ - lo_); }   // of index entries
@@ -2069,8 +2266,30 @@ private:
         stream,   // the record whose payload comes from elsewhere
         ping,     // a PINGREQ that has not been written
         end,
-        marks
+        taken,    // storing: what is before it needs no record, or storage has taken it
+        durable,  // storing: nothing goes out behind it; nowhere: storage is ignored
+        aged,     // storing: what is before it was there at the last but one drop_aged()
+        marks = storing ? aged + 1 : taken
     };
+
+    size_t drop_waiting(QoS most, std::string_view topic, size_t count, Offset until) {
+        size_t found = 0, dropped = 0;
+        for (Offset place = begin_, size; place < until; place += size) {
+            size = size_at(place);
+            const uint8_t first = data_[place];
+            if (type_at(place) != PacketType::publish || is_dead(first) || (first >> 1 & 3) > static_cast<uint8_t>(most)) continue;
+            Offset remaining;
+            const Offset at = place + header_size(place, remaining);
+            if (!topic.empty() && topic != Bytes(data_ + at + 2, load_u16(data_ + at)).text()) continue;
+            if (!is_waiting(place)) continue;
+            ++found;
+            if (dropped == count) continue;
+            finish(place);
+            ++dropped;
+        }
+        if (dropped != 0) compact();   // else it would be sent
+        return count == 0 ? found : dropped;
+    }
 
     static bool is_dead(uint8_t first) { return (first & dead) == dead; }
     // Does it count against the messages in flight?
@@ -2106,6 +2325,11 @@ private:
     // Has a byte of it been written on this connection?
     bool begun(Offset place) const {
         return place < at_[lane_of(place)] || (lane_of(place) == lane() && place < at_[sent]);
+    }
+    // Not sent yet, also on an earlier connection [5: MQTT-4.3.3-7], nor about to be.
+    bool is_waiting(Offset place) const {
+        const bool in_turn = mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate];
+        return !begun(place) && !was_sent(place) && place != at_[stream] && !has_alias(place) && !in_turn;
     }
     Version version() const { return v5_ ? Version::v5 : Version::v3_1_1; }
     bool has_properties(Offset place) const {
@@ -2145,17 +2369,18 @@ private:
         else store_u16(entry_address(k), static_cast<uint16_t>(place));
     }
 
+    uint16_t age_of(uint16_t id) const { return static_cast<uint16_t>(next_id_ - id); }
     // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
     // ids wrap around; an entry that is out of date still has the bytes of its packet.
     Offset locate(uint16_t id) const {
         if (lo_ == hi_) return nowhere;
-        const uint16_t age = static_cast<uint16_t>(next_id_ - id);
+        const uint16_t age = age_of(id);
         Offset low = lo_, high = hi_;
         const uint16_t behind_first = static_cast<uint16_t>(id - id_at(entry(lo_)));
         if (behind_first == 0) return lo_;
         Offset probe = behind_first < hi_ - lo_ ? lo_ + behind_first : hi_ - 1;
         while (low < high) {
-            const uint16_t other = static_cast<uint16_t>(next_id_ - id_at(entry(probe)));
+            const uint16_t other = age_of(id_at(entry(probe)));
             if (other == age) return probe;
             if (other > age)
                 low = probe + 1;
@@ -2208,12 +2433,32 @@ private:
         }
         at_[end] = place + size;
     }
+    // The same for what has not been sent, and is not to be.
+    void discard(Offset place) {
+        if (mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate] && place >= at_[main])
+            --in_flight_;
+        finish(place);
+        compact();
+    }
+    void move_stored_marks(Offset from, Offset to) {
+        for (unsigned m = taken; m != marks; ++m)
+            if (at_[m] == from) at_[m] = to;
+    }
     void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
 
     void kill(Offset place) {
         if (counts(data_[place])) --kept_;
         forget(place);
         drop_dead_entries();
+    }
+    // The same for good: storage may forget it, too.
+    void finish(Offset place) {
+        if constexpr (storing)
+            if (counts(data_[place]) && place < at_[taken]) {
+                if (this->log_.finished_count < this->log_.finished_size) this->log_.finished[this->log_.finished_count] = id_at(place);
+                if (this->log_.finished_count <= this->log_.finished_size) ++this->log_.finished_count;
+            }
+        kill(place);
     }
     // The same for what has no entry in the index.
     void forget(Offset place) {
@@ -2236,7 +2481,7 @@ private:
                 if (mark != nowhere) mark = 0;
             begin_ = lo_ = hi_ = 0;
             holes_ = false;
-        } else if (at_[main] < begin_ || at_[ahead] < begin_) {
+        } else if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
             for (Offset& mark : at_)
                 if (mark != nowhere && mark < begin_) mark = begin_;
         }
@@ -2296,7 +2541,7 @@ private:
     Offset capacity_;
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
-    Offset at_[marks] = {0, 0, 0, 0, nowhere, nowhere, 0};
+    Offset at_[marks] = {0, 0, 0, 0, nowhere, nowhere};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
     uint16_t next_id_ = 1;
@@ -2324,6 +2569,7 @@ public:
     static constexpr uint32_t maximum_packet_size = 0xFFFFFFFF;
 #endif
 };
+using Outbox = BasicOutbox<false>;
 
 // --------------------------------------------------------------------------------------------------- 11 inbox
 
@@ -2342,6 +2588,8 @@ public:
     uint16_t capacity() const { return capacity_; }
     bool full() const { return count_ == capacity_; }
     uint16_t open() const { return open_; }
+    uint16_t answered_count() const { return static_cast<uint16_t>(count_ - open_); }
+    uint16_t id(uint16_t i) const { return load_u16(at(i)); }
 
     void push(uint16_t id, QoS qos) {
         // Servers number their messages in sequence: as long as they do, one look tells that an id is new.
@@ -2413,6 +2661,15 @@ public:
         open_ = 0;
     }
     void clear() { count_ = open_ = carried_ = 0; }
+    // From storage: this QoS 2 message has been taken over. False: there is no place.
+    bool restore(uint16_t id) {
+        if (has(id)) return true;
+        if (full()) return false;
+        push(id, QoS::exactly_once);
+        (void)acknowledge(id);
+        answered();
+        return true;
+    }
     // In MQTT 5 the server may send as many on each connection (section 4.9), and may never release those of earlier
     // ones: it gives up what is now too large for us, without its topic alias, say [5: MQTT-3.1.2-25]. What it has not
     // given up comes first, in the original order [MQTT-4.6.0-1]: so the oldest one makes room for what it sends.
@@ -2437,7 +2694,6 @@ private:
         const uint16_t first = load_u16(at(0)), last = load_u16(at(static_cast<uint16_t>(count_ - 1)));
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
-    uint16_t answered_count() const { return static_cast<uint16_t>(count_ - open_); }
     // Of a QoS 2 message among the first `count`.
     uint16_t position(uint16_t id, uint16_t count) const {
         for (uint16_t i = 0; i < count; ++i)
@@ -2547,6 +2803,61 @@ struct Limits {
     bool shared_subscription_available = true;
 };
 
+// What the pump has to do with storage next; see "Storage" at the port.
+enum class StorageCall : uint8_t { none, compact, save, sync, commit };
+
+// The session on storage: a log, which after a reset is read from its beginning. Records are packets as they lie in the
+// outbox, and notes, which begin with what no packet of ours begins with:
+//
+//   PUBLISH QoS 1, 2     it was accepted. Before it goes out
+//   PUBREL               instead of the message of this id. Before it goes out
+//   PUBREC               a message of this id has been taken over by the application. Before it goes out
+//   PUBCOMP              that one is over. Before it goes out, because then the server may use the id anew
+//   finished ids         these messages are over
+//   identity             begins a log: whose it is, in which version its packets are, the session, the next packet id
+//   session              the session is another one, or there is none any more. Before CONNECT, or what follows CONNACK
+//   sent through id      of the messages so far, those up to this one may have been sent. Before they go out
+//   sent                 so may all of them, and those that follow. What cannot have been sent survives the
+//   waiting              end of a session; those that follow cannot have been sent
+//
+// A log grows until storage is full; then a new one is written, in which what is left of the old one comes first
+// (without the last three kinds of notes: DUP says it), and at last it takes the place of the old one, at once.
+struct Note {
+    static constexpr uint8_t identity = 0x10, session = 0x18, finished = 0x40, sent = 0xF0, waiting = 0xF1,
+                             sent_through = 0xF2;
+    static constexpr uint8_t format = 1;                // of the log; the next bit says that packets are MQTT 5
+    static constexpr size_t longest = 2 + 3 * 4 + 2;    // identity; finished has 1 + 2 * 8
+};
+
+// What the engine remembers for it.
+struct Log {
+    enum class Phase : uint8_t { identity, inbox, messages, written, committed } phase = Phase::committed;
+    enum class Sending : uint8_t { unknown, waiting, sent } sending = Sending::unknown;   // what the log says last
+    bool loaded = false;          // all of it has been read
+    bool others = false;          // ... and connect() has not taken it over yet
+    bool ready = false;           // there is a session
+    bool ignored = false;
+    bool begin = false;           // a new log is due
+    bool session_due = false, inbox_cleared = false;
+    bool barrier = false;         // something has to be durable before anything goes out
+    bool unsynced = false;        // something has to be durable before more goes out
+    bool untidy = false;          // something is not durable that need not be
+    bool asked = false;           // sync or commit has answered "not yet"
+    bool repeated = false;        // a save or sync has failed since one succeeded
+    bool said_sent = false;       // while a new log is written: the old one says `sent`
+    Error refused = Error::ok;    // it was read, and is none of ours
+    bool tell = false;
+    bool v5 = false;              // the version of the packets in it
+    Error trouble = Error::ok;
+    uint8_t note_size = 0;        // bytes of the note that is being saved
+    uint8_t note[Note::longest + 1] = {};
+    uint16_t covered = 0;         // the last id of "sent through id"
+    uint16_t inbox_at = 0;
+    uint32_t saving = 0;          // hash of a packet that storage has taken in part; 0: none
+    uint32_t check = 0;           // a second hash of server and client id
+    uint32_t failed_at = 0;
+};
+
 // The protocol without I/O. What a pump around it does (`Client` below is one):
 //   at(now_ms)             before anything that depends on time: it is this late
 //   tick()                 what is due by time: the next attempt, a ping
@@ -2557,9 +2868,12 @@ struct Limits {
 //   lost(error)            the connection is gone, or could not be opened
 //   expire(nothing_read)   time-outs
 //   wants_close()          close the connection, then closed(random)
-class Engine {
+template <bool storing> class BasicEngine : private If<storing, Log> {
+    using Outbox = BasicOutbox<storing>;
+    using Offset = typename Outbox::Offset;
+
 public:
-    explicit Engine(const Buffers& buffers)
+    explicit BasicEngine(const Buffers& buffers)
         : rx_(buffers.rx), outbox_(buffers.tx.data, buffers.tx.size)
 #if MQTT_ENABLE_V5
           , received_aliases_(buffers.received_aliases), sent_aliases_(buffers.sent_aliases),
@@ -2593,10 +2907,15 @@ public:
             if (connect.size + more + longer > rx_.size) return Error::buffer_too_small;
         }
         const uint32_t identity = identity_of(options.host, options.port, options.client_id);
+        if constexpr (storing) {
+            if (options.client_id.empty() && !options.clean_session) return Error::invalid_client_id;
+            if (is_others(identity, options) && !options.replace_session) return Error::other_session;
+        }
 #if MQTT_ENABLE_V5
         const Error error = prepare_v5(options, identity);
         if (error != Error::ok) return error;
 #endif
+        if constexpr (storing) begin_storing(identity, options);
         identity_ = identity;
         options_ = &options;
         attempts_ = 0;
@@ -2706,12 +3025,22 @@ public:
 #endif
     }
 
+    // ---- what waits
+
+    size_t drop_waiting(QoS most, std::string_view topic, size_t count) {
+        return outbox_.drop_waiting(most, topic, count);
+    }
+    size_t drop_aged() { return outbox_.drop_aged(); }
+    size_t used() const { return outbox_.used(); }
+
     // ---- events
 
     // One event, into a new one; or false: then more input is needed, or time has to pass. Releases what the previous
     // event pointed to.
     bool next(Event& event) {
         drained_ = again_ = false;
+        if constexpr (storing)
+            if (storage_first()) return again_ = true, drained_ = true, false;
         settle();
         told_later(event);
         while (event.kind == Event::none && in_begin_ != in_end_ && legal_packets() != 0) {
@@ -2751,7 +3080,9 @@ public:
     // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
     uint32_t idle_ms() {
         if (!drained() || wants_close()) return 0;
-        const uint32_t left = time_left(), ping = state_ == State::connected ? ping_due() : forever;
+        uint32_t left = time_left();
+        const uint32_t ping = state_ == State::connected ? ping_due() : forever;
+        if constexpr (storing) left = least(left, storage_idle_ms());
 #if MQTT_ENABLE_V5
         uint32_t since;
         const uint32_t ms = outbox_.expiry_ms(since);
@@ -2779,6 +3110,7 @@ public:
         return options_->port;
     }
     uint16_t unacknowledged() const { return outbox_.kept(); }
+    bool busy() const { return outbox_.count() != 0 || !outbox_.last_written() || inbox_.open() != 0; }
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::failed; }
 
@@ -2791,6 +3123,8 @@ public:
         referred_ = !server_reference_.empty();
         server_reference_ = {};
 #endif
+        if constexpr (storing)
+            if (starts_clean()) session_is(0);   // has to be known before CONNECT goes out
         in_end_ = static_cast<size_t>(encode_connect(*options_, version(), rx_).size);
         enter(State::connecting);
     }
@@ -2824,6 +3158,8 @@ public:
 
     // What to write now. Bytes may move after anything else is called.
     Bytes output() {
+        if constexpr (storing)
+            if (state_ == State::connecting && held()) return {};
         if (state_ == State::connecting || state_ == State::rejecting)
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
         if (!answering() || resuming_) return {};
@@ -2832,6 +3168,8 @@ public:
 #endif
         outbox_.admit(window());
         if (outbox_.stream_to_resend() != 0) again_ = true;
+        if constexpr (storing)
+            if (held()) return {};
         return outbox_.unsent();
     }
     void sent(size_t size) {
@@ -2851,7 +3189,7 @@ public:
             return;
         }
         // From here on, what was before is gone; and a clean session ends with its connection [MQTT-3.1.2-6].
-        if (starts_clean()) session_ = 0;
+        if (starts_clean()) session_is(0);
         in_begin_ += size;
         if (in_begin_ != in_end_) return;
         in_begin_ = in_end_ = 0;
@@ -2896,6 +3234,110 @@ public:
     // The port took less than was offered.
     bool payload_waits() const { return payload_waits_; }
 
+    // ---- storage: after a reset
+
+    // Has all been read? Until then, read a record into this, and restored().
+    bool is_loaded() const { return this->log_.loaded; }
+    Buffer restoring() { return inbox_.capacity() != 0 ? outbox_.restoring() : Buffer(); }
+    Error restored(int result) {
+        if (inbox_.capacity() == 0) return Error::buffer_too_small;
+        constexpr int too_large = -5;
+        if (result == too_large) return outbox_.more_room() ? Error::ok : Error::buffer_too_small;
+        if (result != 0) {
+            const Error error = result < 0 ? storage_error(result)
+                                           : restore(outbox_.restoring().data, static_cast<size_t>(result));
+            if (error == Error::storage_corrupt || error == Error::storage_foreign) forget_restored();
+            if (result > 0) this->log_.refused = error;
+            return error;
+        }
+        outbox_.restored(now_);
+        inbox_.forget_open();
+        this->log_.loaded = true;
+        return Error::ok;
+    }
+
+    // ---- storage: what is to be done, and what came of it
+
+    StorageCall storage_due() {
+        using Phase = Log::Phase;
+        if (!this->log_.ready || this->log_.ignored) return StorageCall::none;
+        if (this->log_.trouble != Error::ok && left_of(this->log_.failed_at, storage_retry_ms) != 0) return StorageCall::none;
+        if (this->log_.asked) return this->log_.phase == Phase::committed ? StorageCall::sync : StorageCall::commit;
+        const bool message_next = this->log_.phase == Phase::committed && outbox_.untaken_is_message();
+        if (outbox_.finished() > Outbox::finished_most || (message_next && this->log_.v5 != v5_packets()) ||
+            (this->log_.saving != 0 && hash(1, outbox_.untaken()) != this->log_.saving))   // it has changed meanwhile
+            this->log_.begin = true;
+        if (this->log_.begin && this->log_.unsynced && this->log_.saving == 0 && this->log_.trouble == Error::ok &&
+            this->log_.phase == Phase::committed)
+            return StorageCall::sync;   // or else the same would be taken again and again
+        if (this->log_.begin) return StorageCall::compact;
+        if (!unsaved_now().empty()) return StorageCall::save;
+        if (this->log_.phase == Phase::written) return StorageCall::commit;
+        if (!this->log_.unsynced) outbox_.all_durable();
+        return this->log_.unsynced ? StorageCall::sync : StorageCall::none;
+    }
+    Bytes unsaved() { return unsaved_now(); }
+    void stored(StorageCall call, int result) {
+        using Phase = Log::Phase;
+        if (result < 0) return not_stored(call, result);
+        if (result == 0) {
+            if (call == StorageCall::save && this->log_.note_size == 0) this->log_.saving = hash(1, outbox_.untaken());
+            this->log_.asked = call == StorageCall::sync || call == StorageCall::commit;
+            return;
+        }
+        this->log_.asked = false;
+        switch (call) {
+        case StorageCall::compact:
+            if (this->log_.phase == Phase::committed) this->log_.said_sent = this->log_.sending == Log::Sending::sent;
+            this->log_.phase = Phase::identity;
+            this->log_.sending = Log::Sending::unknown;
+            this->log_.begin = false;
+            this->log_.note_size = 0;
+            this->log_.saving = this->log_.covered = 0;
+            this->log_.inbox_at = 0;
+            outbox_.hand_again(false, false);
+            break;
+        case StorageCall::save:
+            this->log_.saving = 0;
+            this->log_.untidy = true;
+            this->log_.unsynced = this->log_.unsynced || this->log_.note_size == 0 || this->log_.note[0] != Note::finished;
+            if (this->log_.note_size == 0) outbox_.take();
+            this->log_.note_size = 0;
+            if (this->log_.phase == Phase::committed) works();
+            break;
+        case StorageCall::commit:
+            this->log_.phase = Phase::committed;
+            [[fallthrough]];
+        case StorageCall::sync:
+            outbox_.all_durable();
+            this->log_.unsynced = this->log_.untidy = this->log_.barrier = false;
+            this->log_.trouble = Error::ok;
+            break;
+        case StorageCall::none: break;
+        }
+    }
+    void erased() { this->log_ = Log(); }
+    Error refused() const { return this->log_.refused; }
+    // Before next() can go on: it tells one thing at a time, and there is no room to remember that it is over; or it
+    // would change what is being saved.
+    bool storage_first() const {
+        return this->log_.ready && !this->log_.ignored && this->log_.trouble == Error::ok &&
+               (outbox_.finished() >= Outbox::finished_most || this->log_.phase < Log::Phase::messages);
+    }
+    // Also what need not be durable yet shall be.
+    bool all_stored() {
+        this->log_.unsynced = this->log_.unsynced || this->log_.untidy;
+        return this->log_.trouble == Error::ok && storage_due() == StorageCall::none;
+    }
+    void ignore_storage(bool ignore) {
+        if (this->log_.ignored == ignore) return;
+        this->log_.ignored = ignore;
+        this->log_.trouble = Error::ok;
+        this->log_.asked = false;
+        this->log_.begin = this->log_.barrier = !ignore;
+        outbox_.hand_again(ignore, true);
+    }
+
 private:
     // The one state of the connection; enter() is the only way from one to another.
     enum class State : uint8_t {
@@ -2936,12 +3378,14 @@ private:
 
     // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
     static uint32_t identity_of(std::string_view host, uint16_t port, std::string_view client_id) {
-        uint32_t identity = 2166136261U + port;   // FNV-1a
-        for (const std::string_view text : {host, client_id}) {
-            for (const char c : text) identity = (identity ^ static_cast<uint8_t>(c)) * 16777619U;
-            identity = (identity ^ 0xFF) * 16777619U;   // which is not in UTF-8
-        }
+        uint32_t identity = 2166136261U + port;
+        for (const std::string_view text : {host, client_id})
+            identity = (hash(identity, text) ^ 0xFF) * 16777619U;   // 0xFF is not in UTF-8
         return identity | 1;
+    }
+    static uint32_t hash(uint32_t seed, const Bytes& bytes) {   // FNV-1a
+        for (const uint8_t c : bytes) seed = (seed ^ c) * 16777619U;
+        return seed;
     }
 
     void enter(State state) {
@@ -3120,6 +3564,13 @@ private:
 
     // Events that are not a packet.
     void told_later(Event& event) {
+        if constexpr (storing)
+            if (this->log_.tell) {
+                this->log_.tell = false;
+                tell(event, Event::storage_trouble);
+                event.error = this->log_.trouble;
+                return;
+            }
         if (state_ == State::failed) return;
         if (!told_ && (state_ == State::waiting || state_ == State::stopped)) {
             told_ = true;
@@ -3141,7 +3592,7 @@ private:
         }
 #if MQTT_ENABLE_V5
         if (outbox_.may_expire(now_)) {
-            const Outbox::Offset expired = outbox_.expired(now_);
+            const Offset expired = outbox_.expired(now_);
             if (expired != Outbox::nowhere) {
                 tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
                 return outbox_.expire(expired);
@@ -3158,7 +3609,7 @@ private:
     // dropped.
     void resume() {
         const bool ours = session_ != 0;
-        for (Outbox::Offset place; (place = outbox_.next_to_resume()) != Outbox::nowhere;) {
+        for (Offset place; (place = outbox_.next_to_resume()) != Outbox::nowhere;) {
             const bool again = outbox_.is_kept(place) && outbox_.was_sent(place);
             drop_error_ = again && !ours ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
             if (drop_error_ != Error::ok) {
@@ -3169,8 +3620,8 @@ private:
         }
         outbox_.resumed();
         resuming_ = false;
-        if (!session_kept()) session_ = 0;
-        else if (!ours) session_ = server_identity();
+        if (!session_kept()) session_is(0);
+        else if (!ours) session_is(server_identity());
     }
     bool session_kept() const { return !options_->clean_session && limits_.session_kept; }
 
@@ -3278,8 +3729,9 @@ private:
         if (error != Error::ok) return reject(error);
 #endif
         if (!ours) {
+            if constexpr (storing) this->log_.inbox_cleared = this->log_.inbox_cleared || inbox_.answered_count() != 0;
             inbox_.clear();
-            session_ = 0;
+            session_is(0);
         }
         resuming_ = true;
         resume();
@@ -3353,7 +3805,7 @@ private:
             (void)outbox_.append(first_byte_of(PacketType::pubcomp), answer.packet_id, Outbox::for_answer,
                                  known ? ReasonCode::success : ReasonCode::packet_identifier_not_found);
         } else {
-            const Outbox::Offset place = outbox_.find(answer.packet_id);
+            const Offset place = outbox_.find(answer.packet_id);
             if (place == Outbox::nowhere) return Step::go_on;
             const Transition& transition = *Outbox::answer_to(outbox_.first_byte(place));
             const bool pubrec = answer.type == PacketType::pubrec;
@@ -3402,7 +3854,7 @@ private:
             error = supported(s.filter);
         return error;
     }
-    Error sendable(Outbox::Offset place) const {
+    Error sendable(Offset place) const {
         if (outbox_.wire_size(place) > limits_.maximum_packet_size) return Error::packet_too_large;
         const uint8_t first = outbox_.first_byte(place);
         if (first >> 4 == 3) return supported(static_cast<QoS>(first >> 1 & 3), (first & 1) != 0);
@@ -3411,7 +3863,7 @@ private:
             return Error::subscription_identifiers_not_supported;
         Error error = Error::ok;
         std::string_view filter;
-        for (Outbox::Offset at = 0; error == Error::ok && outbox_.next_filter(place, at, filter);)
+        for (Offset at = 0; error == Error::ok && outbox_.next_filter(place, at, filter);)
             error = supported(filter);
         return error;
     }
@@ -3583,7 +4035,7 @@ private:
     void ended_by(const Disconnect& packet) {
         if (packet.properties.get(prop::session_expiry_interval).value_or(1) != 0) return;
         limits_.session_kept = false;
-        if (!resuming_) session_ = 0;
+        if (!resuming_) session_is(0);
     }
 
     // Section 4.12.
@@ -3740,6 +4192,209 @@ private:
         return Step::go_on;
     }
 
+    void session_is(uint32_t session) {
+        if constexpr (storing) this->log_.session_due = this->log_.session_due || this->log_.inbox_cleared || session != session_;
+        session_ = session;
+    }
+
+    // ---- storage
+
+    // A hash that collides where the other one does would do as little as none: it takes the texts the other way round.
+    static uint32_t check_of(const ConnectOptions& o) {
+        return hash(hash(~uint32_t{o.port}, o.client_id) ^ 0xFF, o.host) | 1;
+    }
+    bool is_others(uint32_t identity, const ConnectOptions& o) const {
+        return this->log_.others && (identity != identity_ || check_of(o) != this->log_.check);
+    }
+    void begin_storing(uint32_t identity, const ConnectOptions& o) {
+        if (is_others(identity, o)) {
+            outbox_.restore_all_sent();   // so that all of it is dropped
+            inbox_.clear();
+            session_ = 0;
+        }
+        if (identity != identity_ || check_of(o) != this->log_.check) this->log_.begin = this->log_.barrier = true;
+        this->log_.check = check_of(o);
+        this->log_.others = false;
+        this->log_.ready = true;
+    }
+
+    // Must what is queued wait for storage? Apart from packets that are no records yet: those are behind `durable`.
+    bool held() {
+        if (!this->log_.ready || this->log_.ignored) return false;
+        const bool said = this->log_.phase == Log::Phase::committed ? sending_due() == 0 : this->log_.said_sent;
+        return this->log_.barrier || this->log_.session_due || !said;
+    }
+    // What the log does not say yet about which messages may have been sent: a note's kind; 0: nothing.
+    uint8_t sending_due() {
+        using Sending = Log::Sending;
+        const bool message_next = this->log_.phase == Log::Phase::committed && outbox_.untaken_is_message();
+        if (outbox_.is_open()) return this->log_.sending != Sending::sent && outbox_.kept() != 0 ? Note::sent : uint8_t{0};
+        if (this->log_.sending == Sending::sent) return message_next ? Note::waiting : uint8_t{0};
+        const uint16_t admitted = outbox_.admitted_last();
+        if (admitted != 0 && admitted != this->log_.covered) return Note::sent_through;
+        return this->log_.sending == Sending::unknown && message_next ? Note::waiting : uint8_t{0};
+    }
+    void note(uint8_t kind) {
+        this->log_.note[0] = kind;
+        this->log_.note_size = 1;
+    }
+    void note_u16(uint16_t value) {
+        store_u16(this->log_.note + this->log_.note_size, value);
+        this->log_.note_size = static_cast<uint8_t>(this->log_.note_size + 2);
+    }
+    void note_u32(uint32_t value) {
+        note_u16(static_cast<uint16_t>(value >> 16));
+        note_u16(static_cast<uint16_t>(value));
+    }
+    void note_sending(uint8_t kind) {
+        note(kind);
+        this->log_.sending = kind == Note::sent ? Log::Sending::sent : Log::Sending::waiting;
+        if (kind == Note::sent_through) note_u16(this->log_.covered = outbox_.admitted_last());
+        this->log_.barrier = this->log_.barrier || this->log_.phase == Log::Phase::committed;
+    }
+    // The next note, if one is due.
+    void compose() {
+        using Phase = Log::Phase;
+        switch (this->log_.phase) {
+        case Phase::identity:
+            note(Note::identity);
+            this->log_.note[this->log_.note_size++] = static_cast<uint8_t>(Note::format | (v5_packets() ? 2 : 0));
+            note_u32(identity_);
+            note_u32(this->log_.check);
+            note_u32(session_);
+            note_u16(outbox_.next_id());
+            this->log_.v5 = v5_packets();
+            this->log_.barrier = this->log_.barrier || this->log_.session_due;
+            this->log_.session_due = this->log_.inbox_cleared = false;
+            this->log_.phase = Phase::inbox;
+            return;
+        case Phase::inbox:
+            if (this->log_.inbox_at < inbox_.answered_count()) {
+                note(first_byte_of(PacketType::pubrec));
+                this->log_.note[this->log_.note_size++] = 2;
+                return note_u16(inbox_.id(this->log_.inbox_at++));
+            }
+            this->log_.phase = Phase::messages;
+            [[fallthrough]];
+        case Phase::messages:
+            (void)outbox_.untaken();   // passes over what is no record
+            if (outbox_.durable_untaken()) return;
+            note_sending(outbox_.is_open() ? Note::sent
+                         : outbox_.admitted_last() != 0 ? Note::sent_through : Note::waiting);
+            this->log_.phase = Phase::written;
+            return;
+        case Phase::written: return;
+        case Phase::committed: break;
+        }
+        if (this->log_.session_due) {
+            note(Note::session);
+            this->log_.note[this->log_.note_size++] = this->log_.inbox_cleared;
+            note_u32(session_);
+            this->log_.session_due = this->log_.inbox_cleared = false;
+            this->log_.barrier = true;
+        } else if (outbox_.finished() != 0) {
+            note(Note::finished);
+            this->log_.note_size = static_cast<uint8_t>(1 + outbox_.finished_ids(this->log_.note + 1).size());
+        } else if (const uint8_t kind = sending_due()) {
+            note_sending(kind);
+        }
+    }
+    // The record that is to be saved next; empty: none.
+    Bytes unsaved_now() {
+        if (this->log_.note_size == 0 && this->log_.saving == 0) compose();
+        if (this->log_.note_size != 0) return Bytes(this->log_.note, this->log_.note_size);
+        return this->log_.phase == Log::Phase::written ? Bytes() : outbox_.untaken();
+    }
+    bool v5_packets() const { return has_v5 && outbox_.is_v5(); }
+    // From storage. A code of "Storage" at the port.
+    static Error storage_error(int result) {
+        const int codes = static_cast<int>(Error::storage_misused) - static_cast<int>(Error::storage_failed);
+        return result < -1 - codes ? Error::storage_failed
+                                   : static_cast<Error>(static_cast<int>(Error::storage_failed) - 1 - result);
+    }
+    void works() {
+        this->log_.repeated = false;
+        this->log_.trouble = Error::ok;
+    }
+    void not_stored(StorageCall call, int result) {
+        using Phase = Log::Phase;
+        const Error error = storage_error(result);
+        const bool packet = call == StorageCall::save && this->log_.note_size == 0;
+        this->log_.saving = 0;
+        this->log_.asked = false;
+        if (error == Error::storage_too_large && packet && outbox_.untaken_is_message()) {
+            if (drop_error_ != Error::ok) return;   // later
+            dropped_ = outbox_.drop_untaken();
+            drop_error_ = error;
+            again_ = true;
+            return;
+        }
+        const bool writing = this->log_.phase != Phase::committed;
+        if (error == Error::storage_full && call == StorageCall::save && !writing && !this->log_.repeated) {
+            this->log_.begin = this->log_.repeated = true;
+            return;
+        }
+        this->log_.begin = this->log_.begin || writing || this->log_.repeated;   // beginning elsewhere may help
+        this->log_.repeated = true;
+        this->log_.tell = this->log_.tell || this->log_.trouble != error;
+        this->log_.trouble = error;
+        this->log_.failed_at = now_;
+        again_ = again_ || this->log_.tell;
+    }
+    void forget_restored() {
+        outbox_.forget_all();
+        inbox_.clear();
+        this->log_.sending = Log::Sending::unknown;
+        this->log_.others = false;
+        identity_ = session_ = 0;
+    }
+    // One record, which lies behind the outbox's end.
+    Error restore(const uint8_t* record, size_t size) {
+        using Sending = Log::Sending;
+        const bool sent = this->log_.sending == Sending::sent, newest = this->log_.sending != Sending::unknown;
+        if (!this->log_.others && record[0] != Note::identity) return Error::storage_corrupt;
+        switch (record[0]) {
+        case Note::identity:
+            if (size != Note::longest || this->log_.others || (record[1] & ~2) != Note::format) return Error::storage_foreign;
+            if (!outbox_.restore_version((record[1] & 2) != 0)) return Error::storage_foreign;
+            this->log_.v5 = (record[1] & 2) != 0;
+            identity_ = load_u32(record + 2);
+            this->log_.check = load_u32(record + 6);
+            session_ = load_u32(record + 10);
+            outbox_.restore_next_id(load_u16(record + 14));
+            this->log_.others = true;
+            return Error::ok;
+        case Note::session:
+            if (size != 6) return Error::storage_corrupt;
+            if (record[1] != 0) inbox_.clear();
+            session_ = load_u32(record + 2);
+            return Error::ok;
+        case Note::sent: outbox_.restore_all_sent(); this->log_.sending = Sending::sent; return Error::ok;
+        case Note::waiting: this->log_.sending = Sending::waiting; return Error::ok;
+        case Note::sent_through:
+            if (size != 3) return Error::storage_corrupt;
+            outbox_.restore_sent(load_u16(record + 1));
+            this->log_.sending = Sending::waiting;
+            return Error::ok;
+        case Note::finished:
+            for (size_t i = 1; i + 1 < size; i += 2) outbox_.restore_finished(load_u16(record + i));
+            return Error::ok;
+        case first_byte_of(PacketType::pubrec):
+            if (size < 4) return Error::storage_corrupt;
+            return inbox_.restore(load_u16(record + 2)) ? Error::ok : Error::buffer_too_small;
+        case first_byte_of(PacketType::pubcomp):
+            if (size < 4) return Error::storage_corrupt;
+            (void)inbox_.released(load_u16(record + 2));
+            return Error::ok;
+        default: return outbox_.restore(size, sent, newest) ? Error::ok : Error::storage_corrupt;
+        }
+    }
+    uint32_t storage_idle_ms() {
+        const uint32_t left = left_of(this->log_.failed_at, storage_retry_ms);
+        if (this->log_.trouble != Error::ok && left != 0) return this->log_.ready && !this->log_.ignored ? left : forever;
+        return storage_due() != StorageCall::none ? 0 : forever;
+    }
+    static constexpr uint32_t storage_retry_ms = 1000;
     // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
     State state_ = State::stopped;
     Error error_ = Error::ok;              // why the last connection ended
@@ -3830,11 +4485,79 @@ MQTT_PORT_HAS(has_write, int, some<Port>().write(some<const uint8_t*>(), size_t{
 MQTT_PORT_HAS(has_close, void, some<Port>().close());
 MQTT_PORT_HAS(has_now_ms, uint32_t, some<Port>().now_ms());
 MQTT_PORT_HAS(has_random, uint32_t, some<Port>().random());
+MQTT_PORT_HAS(has_load, int, some<Port>().load(some<uint8_t*>(), size_t{}));
+MQTT_PORT_HAS(has_save, int, some<Port>().save(some<const uint8_t*>(), size_t{}));
+MQTT_PORT_HAS(has_sync, int, some<Port>().sync());
+MQTT_PORT_HAS(has_compact, int, some<Port>().compact());
+MQTT_PORT_HAS(has_commit, int, some<Port>().commit());
 #undef MQTT_PORT_HAS
+template <class Port, class = void> struct has_statistics : std::false_type {};
+template <class Port> struct has_statistics<Port, std::void_t<decltype(&Port::statistics)>> : std::true_type {};
 template <class Port, class = void> struct names_random : std::false_type {};
 template <class Port> struct names_random<Port, std::void_t<decltype(&Port::random)>> : std::true_type {};
 
 }  // namespace detail
+
+// What the client counts if the port has a public member `mqtt::Statistics statistics;`. Plain numbers, yours to read and
+// to set to 0; they wrap around.
+struct Statistics {
+    uint32_t connects = 0, disconnects = 0;       // the latter with attempts that failed
+    Error last_disconnect = Error::ok;            // of the last Event::disconnected
+    uint32_t published = 0;                       // accepted by publish()
+    uint32_t acknowledged = 0, received = 0;      // messages
+    uint32_t bytes_sent = 0, bytes_received = 0;  // that the port took and gave
+    uint32_t dropped_session_lost = 0, dropped_expired = 0, dropped_refused = 0;   // Event::dropped; the last: others
+    uint32_t dropped_waiting = 0;                 // by drop_waiting(), publish_newest() and drop_aged()
+    uint32_t tx_most = 0;                         // high-water mark of the outbox: bytes of packets and index, at publish()
+    uint32_t round_trip_ms = 0;                   // from publish() to PUBACK or PUBREC, of the last message measured
+    uint32_t records_saved = 0, bytes_saved = 0;  // in storage, without its own overhead
+    uint32_t syncs = 0, compactions = 0, storage_troubles = 0;
+    uint32_t erases = 0;                          // of flash: for your Flash::erase() to count
+
+    // The client's part.
+    void count(const Result& result, size_t used, bool connected, uint32_t now) {
+        if (!result.ok()) return;
+        ++published;
+        if (used > tx_most) tx_most = static_cast<uint32_t>(used);
+        if (result.packet_id == 0 || timed_id_ != 0 || !connected) return;
+        timed_id_ = result.packet_id;
+        timed_at_ = now;
+    }
+    void count(const Event& event, uint32_t now) {
+        switch (event.kind) {
+        case Event::connected: ++connects; break;
+        case Event::disconnected:
+            ++disconnects;
+            last_disconnect = event.error;
+            timed_id_ = 0;
+            break;
+        case Event::received: received += event.message.complete() ? 1 : 0; break;
+        case Event::acknowledged: ++acknowledged; [[fallthrough]];
+        case Event::pubrec:
+            if (event.packet_id != timed_id_) break;
+            round_trip_ms = now - timed_at_;
+            timed_id_ = 0;
+            break;
+        case Event::dropped:
+            ++(event.error == Error::session_lost ? dropped_session_lost
+               : event.error == Error::message_expired ? dropped_expired : dropped_refused);
+            break;
+        case Event::storage_trouble: ++storage_troubles; break;
+        default: break;
+        }
+    }
+    void count(StorageCall done, size_t size) {
+        if (done == StorageCall::commit) ++compactions;
+        if (done == StorageCall::sync) ++syncs;
+        if (done != StorageCall::save) return;
+        ++records_saved;
+        bytes_saved += static_cast<uint32_t>(size);
+    }
+
+private:
+    uint16_t timed_id_ = 0;   // the message that is being timed
+    uint32_t timed_at_ = 0;
+};
 
 // How far a write_payload() came.
 struct [[nodiscard]] Written {
@@ -3852,6 +4575,15 @@ template <class Port> class Client {
     static_assert(detail::has_now_ms<Port>::value, "a port needs: uint32_t now_ms()");
     static_assert(detail::has_random<Port>::value || !detail::names_random<Port>::value,
                   "a port needs: uint32_t random()");
+    static constexpr bool storing = detail::has_load<Port>::value || detail::has_save<Port>::value;
+    static constexpr bool counting = detail::has_statistics<Port>::value;
+    static_assert(!storing || detail::has_load<Port>::value,
+                  "a port that stores needs: int load(uint8_t* record, size_t size)");
+    static_assert(!storing || detail::has_save<Port>::value,
+                  "a port that stores needs: int save(const uint8_t* record, size_t size)");
+    static_assert(!storing || detail::has_sync<Port>::value, "a port that stores needs: int sync()");
+    static_assert(!storing || detail::has_compact<Port>::value, "a port that stores needs: int compact()");
+    static_assert(!storing || detail::has_commit<Port>::value, "a port that stores needs: int commit()");
 
 public:
     // Port and memory must outlive the client.
@@ -3867,6 +4599,8 @@ public:
     // longer in MQTT 5, and that does not fit into `tx`).
     Result connect(const ConnectOptions& options) {
         engine_.at(port_.now_ms());
+        const Error error = load();
+        if (error != Error::ok) return {error};
         return {engine_.connect(options)};
     }
 
@@ -3896,17 +4630,8 @@ public:
     // message is acknowledged by the next call, unless `manual_ack` is set.
     Event poll() {
         Event event;
-        engine_.at(port_.now_ms());
-        if (engine_.tick()) (void)write();   // also while messages keep coming
-        if (engine_.next(event)) return event;
-        const bool nothing_read = !exchange();
-        if (!engine_.drained() && engine_.next(event)) return event;
-        engine_.expire(nothing_read);
-        if (!engine_.wants_close()) return event;
-        broken_ = false;
-        port_.close();
-        engine_.closed(random());
-        (void)engine_.next(event);
+        advance(event);
+        if constexpr (counting) port_.statistics.count(event, port_.now_ms());
         return event;
     }
 
@@ -3924,6 +4649,10 @@ public:
     Version version() const { return engine_.version(); }
     // QoS 1 and 2 messages that were accepted and have not been acknowledged yet.
     uint16_t unacknowledged() const { return engine_.unacknowledged(); }
+
+    // Is anything to be sent, or unanswered, or to be acknowledged?
+    bool busy() { return engine_.busy(); }
+    uint32_t now_ms() { return port_.now_ms(); }
 
     // Writes what is queued, as far as it goes; poll() does it when nothing received is left. For an application that
     // stops polling for a while.
@@ -3945,7 +4674,40 @@ public:
         packet.retain = retain;
         packet.properties = properties;
         if (!properties.empty()) engine_.at(port_.now_ms());   // they may have a Message Expiry Interval
-        return engine_.publish(packet);
+        const Result result = engine_.publish(packet);
+        if constexpr (counting)
+            port_.statistics.count(result, engine_.used(), engine_.connected(), port_.now_ms());
+        return result;
+    }
+
+    // Store and forward: what to do when messages wait, without a connection or behind in_flight_maximum, and `tx` is
+    // full, or they are of no use any more. publish() says no_space, and these make room. They drop only messages that
+    // were never sent; for those the call is the end, and no event follows. They return how many it were.
+
+    // The oldest that wait: up to this QoS, on this topic (empty: any), at most `count`. With count = 0: how many wait.
+    size_t drop_waiting(QoS most = QoS::at_most_once, std::string_view topic = {}, size_t count = static_cast<size_t>(-1)) {
+        const size_t n = engine_.drop_waiting(most, topic, count);
+        if constexpr (counting) port_.statistics.dropped_waiting += count != 0 ? static_cast<uint32_t>(n) : 0;
+        return n;
+    }
+    // publish(), and the message takes the place of those that wait on the same topic. With an error, they stay; unless
+    // it is no_space even when they are gone.
+    Result publish_newest(std::string_view topic, Bytes payload, QoS qos = QoS::at_most_once, Retain retain = Retain::no,
+                          Properties properties = {}) {
+        Result result = publish(topic, payload, qos, retain, properties);
+        if (result.error == Error::no_space && drop_waiting(QoS::exactly_once, topic) != 0)
+            result = publish(topic, payload, qos, retain, properties);
+        const size_t waiting = result.ok() ? drop_waiting(QoS::exactly_once, topic, 0) : 0;
+        if (waiting > 1) (void)drop_waiting(QoS::exactly_once, topic, waiting - 1);
+        return result;
+    }
+    // With storage: messages that waited already when this was called the last time. Called every T, it lets none wait
+    // for longer than 2 T, and all for T. (MQTT 5 has message_expiry_interval, too.)
+    size_t drop_aged() {
+        size_t n = 0;
+        if constexpr (storing) n = engine_.drop_aged();
+        if constexpr (counting) port_.statistics.dropped_waiting += static_cast<uint32_t>(n);
+        return n;
     }
 
     // Begins a message of `size` payload bytes, which write_payload() sends piece by piece, from your memory and
@@ -3979,6 +4741,7 @@ public:
         broken_ = !alive || n < 0;                             // poll() tells
         if (broken_) return {Error::not_connected};
         engine_.payload_sent(static_cast<size_t>(n), piece.size());
+        if constexpr (counting) port_.statistics.bytes_sent += static_cast<uint32_t>(n);
         return {Error::ok, static_cast<size_t>(n)};
     }
 
@@ -4011,6 +4774,28 @@ public:
         return unsubscribe(&filter, 1, properties);
     }
 
+    // Storage. Is all that was accepted and received durable? If not, poll() goes on; true without storage.
+    bool stored() {
+        if constexpr (storing) {
+            engine_.at(port_.now_ms());
+            return engine_.all_stored();
+        } else {
+            return true;
+        }
+    }
+    // After Event::storage_trouble: true: goes on without it, as if the port had none. What storage has is then out of
+    // date, and a reset would send again what has been sent. false: writes all of it anew.
+    void ignore_storage(bool ignore) {
+        if constexpr (storing) engine_.ignore_storage(ignore);
+    }
+    // Empties storage that is corrupt or foreign, or whose session is not wanted; then connect() begins with nothing.
+    // Only while there is no connect() in force. > 0: done; 0: not yet, call again; < 0: it failed, see the port.
+    template <class With = Port> int erase_storage() {
+        const int result = static_cast<With&>(port_).erase_storage();
+        if (result > 0) engine_.erased();
+        return result;
+    }
+
     // With `manual_ack`: the application has taken over the received QoS 1 or 2 message of this id. Answers go out in
     // the order of the messages. After a disconnected event the ids of open messages are void: the server sends them
     // again. MQTT 5: with a reason code from 0x80 on, it refuses the message, which ends it for the server, too.
@@ -4039,12 +4824,30 @@ private:
         return engine_.subscribe(packet);
     }
 
+    void advance(Event& event) {
+        engine_.at(port_.now_ms());
+        if constexpr (storing)
+            if (engine_.storage_first()) store();
+        if (engine_.tick()) (void)write();   // also while messages keep coming
+        if (engine_.next(event)) return;
+        const bool nothing_read = !exchange();
+        if (!engine_.drained() && engine_.next(event)) return;
+        engine_.expire(nothing_read);
+        if (!engine_.wants_close()) return;
+        broken_ = false;
+        port_.close();
+        engine_.closed(random());
+        (void)engine_.next(event);
+    }
     // One write. False: the connection is lost.
     bool write() {
+        if constexpr (storing) (void)engine_.output();   // may let messages go, which storage has to know first
+        store();
         const Bytes out = engine_.output();
         if (out.empty()) return !broken_;
         const int n = port_.write(out.data(), out.size());
         if (n > 0) engine_.sent(static_cast<size_t>(n));
+        if constexpr (counting) port_.statistics.bytes_sent += n > 0 ? static_cast<uint32_t>(n) : 0;
         return n >= 0 && !broken_;
     }
     // Continues to open, writes once, reads once. Was something read?
@@ -4058,9 +4861,39 @@ private:
         const Buffer in = engine_.input();
         const int n = in.size != 0 ? port_.read(in.data, in.size) : 0;
         if (n > 0) engine_.received(static_cast<size_t>(n));
+        if constexpr (counting) port_.statistics.bytes_received += n > 0 ? static_cast<uint32_t>(n) : 0;
         // What a server said before it closed comes first, also if writing fails already.
         if (n < 0 || (n == 0 && !alive)) engine_.lost(Error::connection_lost);
         return n > 0;
+    }
+    // Reads what storage has.
+    Error load() {
+        Error error = Error::ok;
+        if constexpr (storing) {
+            error = engine_.refused();
+            while (error == Error::ok && !engine_.is_loaded()) {
+                const Buffer record = engine_.restoring();
+                error = engine_.restored(record.data != nullptr ? port_.load(record.data, record.size) : 0);
+            }
+        }
+        return error;
+    }
+    // Saves what is unsaved, as far as it goes, and makes it durable.
+    void store() {
+        if constexpr (storing)
+            for (StorageCall call; (call = engine_.storage_due()) != StorageCall::none;) {
+                int n = 0;
+                switch (call) {
+                case StorageCall::compact: n = port_.compact(); break;
+                case StorageCall::sync: n = port_.sync(); break;
+                case StorageCall::commit: n = port_.commit(); break;
+                default: n = port_.save(engine_.unsaved().data(), engine_.unsaved().size());
+                }
+                if constexpr (counting)
+                    if (n > 0) port_.statistics.count(call, call == StorageCall::save ? engine_.unsaved().size() : 0);
+                engine_.stored(call, n);
+                if (n == 0) return;
+            }
     }
     uint32_t random() {
         if constexpr (detail::has_random<Port>::value)
@@ -4069,9 +4902,54 @@ private:
             return port_.now_ms();
     }
 
-    Engine engine_;
+    BasicEngine<storing> engine_;
     Port& port_;
     bool broken_ = false;   // writing a payload failed
+};
+
+// Flush, then sleep: sends what waits, up to `timeout_ms` after the first poll(), also if there is no connection yet; then
+// disconnects, with the session kept, and lets storage finish. When done(), power may go:
+//
+//     mqtt::Shutdown off(client, 5000);
+//     while (!off.done()) {
+//         handle(off.poll());                           // instead of client.poll(); do not publish any more
+//         port.wait(off.idle_ms(), client.wants_write());
+//     }
+//     // client.unacknowledged() messages are left: 0, or they wait in storage
+template <class Port> class Shutdown {
+public:
+    Shutdown(Client<Port>& client, uint32_t timeout_ms) : client_(client), timeout_(timeout_ms) {}
+
+    Event poll() {
+        if (step_ == begun) since_ = client_.now_ms();
+        if (step_ == begun) step_ = draining;
+        const Event event = client_.poll();
+        const bool late = left() == 0;
+        if (step_ == draining && event.kind == Event::none && (late || !client_.busy())) {
+            const Error error = client_.disconnect().error;
+            if (error == Error::not_started) step_ = storing;
+            else if (error == Error::ok || (late && client_.abort().ok())) step_ = disconnecting;
+        } else if (step_ == disconnecting && event.kind == Event::disconnected) {
+            step_ = storing;
+        }
+        if (step_ == storing && (client_.stored() || late)) step_ = finished;
+        return event;
+    }
+    bool done() const { return step_ == finished; }
+    uint32_t idle_ms() {
+        const uint32_t idle = client_.idle_ms(), rest = step_ == draining ? left() : forever;
+        return step_ == begun ? 0 : idle < rest ? idle : rest;
+    }
+
+private:
+    uint32_t left() {
+        const uint32_t elapsed = client_.now_ms() - since_;
+        return elapsed < timeout_ ? timeout_ - elapsed : 0;
+    }
+
+    Client<Port>& client_;
+    uint32_t timeout_, since_ = 0;
+    enum : uint8_t { begun, draining, disconnecting, storing, finished } step_ = begun;
 };
 
 }  // inline namespace

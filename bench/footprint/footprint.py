@@ -439,9 +439,9 @@ def check(folder, tighten):
 # ------------------------------------------------------------------------------------------------------------- parts
 
 PARTS = [   # of a function's name, without namespaces of the library
-    ("Outbox", r"Outbox::"),
+    ("Outbox", r"BasicOutbox::"),
     ("Inbox", r"Inbox::"),
-    ("Engine", r"Engine::"),
+    ("Engine", r"BasicEngine::"),
     ("Client", r"Client::"),
     ("Journal", r"Journal::|storage::"),
     ("packets", r"(Writer|Reader|FixedHeader|Propert\w+|Connect|Connack|Publish|Subscribe|Suback|Disconnect|Ack)::"),

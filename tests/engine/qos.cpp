@@ -41,7 +41,7 @@ std::string all_events(Session& s) {
     std::string text;
     for (Event event = s.next(); event.kind != Event::none; event = s.next()) {
         const char* const names[] = {"none", "connected", "disconnected", "received", "acknowledged", "subscribed", "unsubscribed",
-                                     "dropped", "resend_payload", "skipped", "authentication", "pubrec", "pubrel", "pingresp"};
+                                     "dropped", "resend_payload", "skipped", "storage_trouble", "authentication", "pubrec", "pubrel", "pingresp"};
         text += (text.empty() ? "" : ", ") + std::string(names[event.kind]) + " " + std::to_string(event.packet_id);
     }
     return text;

@@ -110,9 +110,9 @@ struct ScriptedPort {
     uint32_t random() { return random_value; }
 };
 
-class Session {
+template <class Port> class BasicSession {
 public:
-    explicit Session(size_t rx_size = 256, size_t tx_size = 1024, uint16_t receive_maximum = 20)
+    explicit BasicSession(size_t rx_size = 256, size_t tx_size = 1024, uint16_t receive_maximum = 20)
         : rx(rx_size), tx(tx_size), client(port, {{rx.data(), rx.size()}, {tx.data(), tx.size()}, receive_maximum}) {
         options.host = "server";
         options.client_id = "c";
@@ -228,9 +228,9 @@ public:
     }
 
     std::vector<uint8_t> rx, tx;
-    ScriptedPort port;
+    Port port;
     mqtt::ConnectOptions options;
-    mqtt::Client<ScriptedPort> client;
+    mqtt::Client<Port> client;
     std::vector<mqtt::Event> waiting;
     std::function<void()> server;   // for live()
 
@@ -256,5 +256,6 @@ private:
         return to == port.to_client.size() && from == port.from_client.size() && opens == port.opens && !port.cut;
     }
 };
+using Session = BasicSession<ScriptedPort>;
 
 }  // namespace test

@@ -1368,7 +1368,7 @@ private:
         using mqtt::Event;
         if (trace_ && event.kind != Event::received) {
             static const char* const names[] = {"none", "connected", "disconnected", "received", "acknowledged", "subscribed", "unsubscribed",
-                                                "dropped", "resend_payload", "skipped", "authentication", "pubrec", "pubrel", "pingresp"};
+                                                "dropped", "resend_payload", "skipped", "storage_trouble", "authentication", "pubrec", "pubrel", "pingresp"};
             tell(a, "<- %s, id %u, %s, %s%s", names[event.kind], event.packet_id, mqtt::to_string(event.error), mqtt::to_string(event.reason),
                  event.session_present ? ", present" : "");
         }
