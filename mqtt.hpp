@@ -6,6 +6,7 @@
 //   * no heap, no exceptions, no RTTI, no static mutable state, no floating point, no recursion, nothing blocks;
 //   * all memory is yours: two buffers, `rx` and `tx`, and the client object; formulas at `Buffers`;
 //   * QoS 1 and 2 messages that were accepted survive any number of lost connections, in order, QoS 2 exactly once;
+//     and with storage, resets and power cuts at any moment;
 //   * one `poll()` does a bounded amount of work and returns one event, by value: no callbacks, no re-entrancy;
 //   * while packets lie in `rx` they are handed out without I/O; then one `write` flushes all, one `read` refills.
 //
@@ -32,7 +33,7 @@
 //   record     a packet in the outbox (`tx`); it is *kept* while an answer to it is due, else *forgotten* once written
 //   session    what both sides remember between connections: unanswered records, ids of QoS 2 messages received
 //   engine     the protocol without I/O: bytes in, bytes out, time as an argument
-//   port       your socket, clock and entropy: see "The port" near the end
+//   port       your socket, clock and entropy, perhaps storage: see section 14
 //   view       a string_view or Bytes that points into a buffer: valid until the next poll()
 //
 // Map:  1 configuration    2 bytes    3 protocol constants   4 errors   5 properties   6 what you pass and get
@@ -308,7 +309,7 @@ enum class Error : uint8_t {
     session_unknown,            // it has a session of which we know nothing; the next connection begins a new one
                                 // [5: MQTT-3.2.2-4]
     server_disconnected,        // it sent DISCONNECT; `Event::reason` says why
-    // Storage, if the port has it: see "Storage" near the end of this header.
+    // Storage, if the port has it: see "Storage" in section 14.
     storage_failed,             // the medium did not do what it was told
     storage_full,               // what is unfinished does not fit into it
     storage_corrupt,            // it was damaged, and not by a power cut
@@ -1778,7 +1779,7 @@ public:
             run += size_at(place);
             if (!overtaking_) ++in_flight_;
             if constexpr (storing)
-                if (!overtaking_) this->log_.admitted = id_at(place);
+                if (!overtaking_) log().admitted = id_at(place);
             if (place != at_[stream]) continue;
             stream_left_ = wire_size(place) - stream_size_;
             stream_resend_ = true;
@@ -1916,7 +1917,7 @@ public:
         stream_left_ = 0;
         stream_resend_ = false;
         in_flight_ = unreleased;
-        if constexpr (storing) this->log_.admitted = 0;
+        if constexpr (storing) log().admitted = 0;
         close();
     }
 
@@ -2126,13 +2127,12 @@ public:
     void all_durable() {
         if (at_[durable] != nowhere) at_[durable] = at_[taken];
     }
-    bool durable_untaken() const { return at_[durable] != nowhere && at_[taken] < at_[durable]; }
     // For a new log, to which what is durable in the old one is handed again; or, ignoring storage, nothing ever is.
     void hand_again(bool ignore, bool nothing_durable) {
         at_[taken] = begin_;
         if (ignore) at_[durable] = nowhere;
         else if (nothing_durable || at_[durable] == nowhere) at_[durable] = begin_;
-        this->log_.finished_count = 0;
+        log().finished_count = 0;
     }
     bool untaken_is_message() { return is_message(untaken().empty() ? uint8_t{0} : data_[at_[taken]]); }
     // Removes it: storage can never take it. Its id.
@@ -2142,14 +2142,14 @@ public:
         return id;
     }
     bool is_open() const { return mode_ == open; }
-    uint16_t admitted_last() const { return mode_ == waiting ? this->log_.admitted : uint16_t{0}; }
+    uint16_t admitted_last() const { return mode_ == waiting ? log().admitted : uint16_t{0}; }
     Bytes finished_ids(uint8_t* out) {   // 2 bytes each
-        const size_t count = this->log_.finished_count;
-        for (size_t i = 0; i != count; ++i) store_u16(out + 2 * i, this->log_.finished[i]);
-        this->log_.finished_count = 0;
+        const size_t count = log().finished_count;
+        for (size_t i = 0; i != count; ++i) store_u16(out + 2 * i, log().finished[i]);
+        log().finished_count = 0;
         return Bytes(out, 2 * count);
     }
-    uint16_t finished() const { return this->log_.finished_count; }
+    uint16_t finished() const { return log().finished_count; }
     static constexpr uint16_t finished_most = OutboxLog::finished_size;
 
     // After a reset: records are put behind the end, into all that is free, and taken over one by one.
@@ -2165,7 +2165,8 @@ public:
             FixedHeader header;
             if (read_fixed_header(packet, size, header, version()) != Error::ok || header.size == 0 ||
                 header.packet_size() < size || !is_message(packet[0]) ||
-                decode_body(packet[0], Bytes(packet + header.size, size - header.size), message, version()) != Error::ok)
+                decode_body(packet[0], Bytes(packet + header.size, size - header.size), message, version()) !=
+                    Error::ok)
                 return false;
             id = message.packet_id;
             if (newest) {
@@ -2277,7 +2278,8 @@ private:
         for (Offset place = begin_, size; place < until; place += size) {
             size = size_at(place);
             const uint8_t first = data_[place];
-            if (type_at(place) != PacketType::publish || is_dead(first) || (first >> 1 & 3) > static_cast<uint8_t>(most)) continue;
+            if (type_at(place) != PacketType::publish || is_dead(first)) continue;
+            if (static_cast<QoS>(first >> 1 & 3) > most) continue;
             Offset remaining;
             const Offset at = place + header_size(place, remaining);
             if (!topic.empty() && topic != Bytes(data_ + at + 2, load_u16(data_ + at)).text()) continue;
@@ -2290,6 +2292,9 @@ private:
         if (dropped != 0) compact();   // else it would be sent
         return count == 0 ? found : dropped;
     }
+
+    OutboxLog& log() { return this->log_; }
+    const OutboxLog& log() const { return this->log_; }
 
     static bool is_dead(uint8_t first) { return (first & dead) == dead; }
     // Does it count against the messages in flight?
@@ -2455,8 +2460,8 @@ private:
     void finish(Offset place) {
         if constexpr (storing)
             if (counts(data_[place]) && place < at_[taken]) {
-                if (this->log_.finished_count < this->log_.finished_size) this->log_.finished[this->log_.finished_count] = id_at(place);
-                if (this->log_.finished_count <= this->log_.finished_size) ++this->log_.finished_count;
+                if (log().finished_count < log().finished_size) log().finished[log().finished_count] = id_at(place);
+                if (log().finished_count <= log().finished_size) ++log().finished_count;
             }
         kill(place);
     }
@@ -2477,8 +2482,11 @@ private:
             begin_ += size;
         }
         if (begin_ == at_[end]) {
-            for (Offset& mark : at_)
-                if (mark != nowhere) mark = 0;
+            at_[main] = at_[sent] = at_[end] = 0;
+            for (unsigned m = taken; m < marks; ++m)
+                if (at_[m] != nowhere) at_[m] = 0;
+            if (at_[ahead] != nowhere) at_[ahead] = 0;
+            if (at_[gate] != nowhere) at_[gate] = 0;
             begin_ = lo_ = hi_ = 0;
             holes_ = false;
         } else if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
@@ -2868,6 +2876,8 @@ struct Log {
 //   lost(error)            the connection is gone, or could not be opened
 //   expire(nothing_read)   time-outs
 //   wants_close()          close the connection, then closed(random)
+// and with `storing`, after a reset restoring() and restored(n) until is_loaded(), and before output() is written:
+//   storage_due()          call this function of the port's, save() with unsaved(); then stored(call, n)
 template <bool storing> class BasicEngine : private If<storing, Log> {
     using Outbox = BasicOutbox<storing>;
     using Offset = typename Outbox::Offset;
@@ -3058,7 +3068,7 @@ public:
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
     bool tick() {
         if (state_ == State::waiting && time_left() == 0) enter(State::opening);
-        if (state_ != State::connected || ping_due() != 0) return false;
+        if (state_ != State::connected || !ping_is_due()) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
             pinged_at_ = now_;
@@ -3237,7 +3247,7 @@ public:
     // ---- storage: after a reset
 
     // Has all been read? Until then, read a record into this, and restored().
-    bool is_loaded() const { return this->log_.loaded; }
+    bool is_loaded() const { return log().loaded; }
     Buffer restoring() { return inbox_.capacity() != 0 ? outbox_.restoring() : Buffer(); }
     Error restored(int result) {
         if (inbox_.capacity() == 0) return Error::buffer_too_small;
@@ -3247,12 +3257,12 @@ public:
             const Error error = result < 0 ? storage_error(result)
                                            : restore(outbox_.restoring().data, static_cast<size_t>(result));
             if (error == Error::storage_corrupt || error == Error::storage_foreign) forget_restored();
-            if (result > 0) this->log_.refused = error;
+            if (result > 0) log().refused = error;
             return error;
         }
         outbox_.restored(now_);
         inbox_.forget_open();
-        this->log_.loaded = true;
+        log().loaded = true;
         return Error::ok;
     }
 
@@ -3260,81 +3270,86 @@ public:
 
     StorageCall storage_due() {
         using Phase = Log::Phase;
-        if (!this->log_.ready || this->log_.ignored) return StorageCall::none;
-        if (this->log_.trouble != Error::ok && left_of(this->log_.failed_at, storage_retry_ms) != 0) return StorageCall::none;
-        if (this->log_.asked) return this->log_.phase == Phase::committed ? StorageCall::sync : StorageCall::commit;
-        const bool message_next = this->log_.phase == Phase::committed && outbox_.untaken_is_message();
-        if (outbox_.finished() > Outbox::finished_most || (message_next && this->log_.v5 != v5_packets()) ||
-            (this->log_.saving != 0 && hash(1, outbox_.untaken()) != this->log_.saving))   // it has changed meanwhile
-            this->log_.begin = true;
-        if (this->log_.begin && this->log_.unsynced && this->log_.saving == 0 && this->log_.trouble == Error::ok &&
-            this->log_.phase == Phase::committed)
-            return StorageCall::sync;   // or else the same would be taken again and again
-        if (this->log_.begin) return StorageCall::compact;
-        if (!unsaved_now().empty()) return StorageCall::save;
-        if (this->log_.phase == Phase::written) return StorageCall::commit;
-        if (!this->log_.unsynced) outbox_.all_durable();
-        return this->log_.unsynced ? StorageCall::sync : StorageCall::none;
+        if (!log().ready || log().ignored) return StorageCall::none;
+        if (log().trouble != Error::ok && left_of(log().failed_at, storage_retry_ms) != 0) return StorageCall::none;
+        if (log().asked) return log().phase == Phase::committed ? StorageCall::sync : StorageCall::commit;
+        const bool message_next = log().phase == Phase::committed && outbox_.untaken_is_message();
+        if (outbox_.finished() > Outbox::finished_most || (message_next && log().v5 != v5_packets()) ||
+            (log().saving != 0 && hash(1, outbox_.untaken()) != log().saving))   // it has changed meanwhile
+            log().begin = true;
+        if (log().begin && log().unsynced && log().saving == 0 && log().trouble == Error::ok &&
+            log().phase == Phase::committed)
+            return StorageCall::sync;   // what has been taken goes out, whatever becomes of the new log
+        if (log().begin) return StorageCall::compact;
+        if (!unsaved().empty()) return StorageCall::save;
+        if (log().phase == Phase::written) return StorageCall::commit;
+        if (!log().unsynced) outbox_.all_durable();
+        return log().unsynced ? StorageCall::sync : StorageCall::none;
     }
-    Bytes unsaved() { return unsaved_now(); }
+    // The record that is to be saved next; empty: none.
+    Bytes unsaved() {
+        if (log().note_size == 0 && log().saving == 0) compose();
+        if (log().note_size != 0) return Bytes(log().note, log().note_size);
+        return log().phase == Log::Phase::written ? Bytes() : outbox_.untaken();
+    }
     void stored(StorageCall call, int result) {
         using Phase = Log::Phase;
         if (result < 0) return not_stored(call, result);
         if (result == 0) {
-            if (call == StorageCall::save && this->log_.note_size == 0) this->log_.saving = hash(1, outbox_.untaken());
-            this->log_.asked = call == StorageCall::sync || call == StorageCall::commit;
+            if (call == StorageCall::save && log().note_size == 0) log().saving = hash(1, outbox_.untaken());
+            log().asked = call == StorageCall::sync || call == StorageCall::commit;
             return;
         }
-        this->log_.asked = false;
+        log().asked = false;
         switch (call) {
         case StorageCall::compact:
-            if (this->log_.phase == Phase::committed) this->log_.said_sent = this->log_.sending == Log::Sending::sent;
-            this->log_.phase = Phase::identity;
-            this->log_.sending = Log::Sending::unknown;
-            this->log_.begin = false;
-            this->log_.note_size = 0;
-            this->log_.saving = this->log_.covered = 0;
-            this->log_.inbox_at = 0;
+            if (log().phase == Phase::committed) log().said_sent = log().sending == Log::Sending::sent;
+            log().phase = Phase::identity;
+            log().sending = Log::Sending::unknown;
+            log().begin = false;
+            log().note_size = 0;
+            log().saving = log().covered = 0;
+            log().inbox_at = 0;
             outbox_.hand_again(false, false);
             break;
         case StorageCall::save:
-            this->log_.saving = 0;
-            this->log_.untidy = true;
-            this->log_.unsynced = this->log_.unsynced || this->log_.note_size == 0 || this->log_.note[0] != Note::finished;
-            if (this->log_.note_size == 0) outbox_.take();
-            this->log_.note_size = 0;
-            if (this->log_.phase == Phase::committed) works();
+            log().saving = 0;
+            log().untidy = true;
+            log().unsynced = log().unsynced || log().note_size == 0 || log().note[0] != Note::finished;
+            if (log().note_size == 0) outbox_.take();
+            log().note_size = 0;
+            if (log().phase == Phase::committed) works();
             break;
         case StorageCall::commit:
-            this->log_.phase = Phase::committed;
+            log().phase = Phase::committed;
             [[fallthrough]];
         case StorageCall::sync:
             outbox_.all_durable();
-            this->log_.unsynced = this->log_.untidy = this->log_.barrier = false;
-            this->log_.trouble = Error::ok;
+            log().unsynced = log().untidy = log().barrier = false;
+            log().trouble = Error::ok;
             break;
         case StorageCall::none: break;
         }
     }
     void erased() { this->log_ = Log(); }
-    Error refused() const { return this->log_.refused; }
+    Error refused() const { return log().refused; }   // by an earlier restored()
     // Before next() can go on: it tells one thing at a time, and there is no room to remember that it is over; or it
     // would change what is being saved.
     bool storage_first() const {
-        return this->log_.ready && !this->log_.ignored && this->log_.trouble == Error::ok &&
-               (outbox_.finished() >= Outbox::finished_most || this->log_.phase < Log::Phase::messages);
+        return log().ready && !log().ignored && log().trouble == Error::ok &&
+               (outbox_.finished() >= Outbox::finished_most || log().phase < Log::Phase::messages);
     }
     // Also what need not be durable yet shall be.
     bool all_stored() {
-        this->log_.unsynced = this->log_.unsynced || this->log_.untidy;
-        return this->log_.trouble == Error::ok && storage_due() == StorageCall::none;
+        log().unsynced = log().unsynced || log().untidy;
+        return log().trouble == Error::ok && storage_due() == StorageCall::none;
     }
     void ignore_storage(bool ignore) {
-        if (this->log_.ignored == ignore) return;
-        this->log_.ignored = ignore;
-        this->log_.trouble = Error::ok;
-        this->log_.asked = false;
-        this->log_.begin = this->log_.barrier = !ignore;
+        if (log().ignored == ignore) return;
+        log().ignored = ignore;
+        log().trouble = Error::ok;
+        log().asked = false;
+        log().begin = log().barrier = !ignore;
         outbox_.hand_again(ignore, true);
     }
 
@@ -3466,6 +3481,10 @@ private:
         return least(left_of(sent_at_, outbox_.ping_waits() ? forever : ping_interval()),
                      left_of(received_at_, pinging_ ? forever : ping_interval()));
     }
+    bool ping_is_due() const {   // the same, without saying when
+        const uint32_t interval = ping_interval();
+        return (now_ - sent_at_ >= interval || now_ - received_at_ >= interval) && ping_due() == 0;
+    }
 
     // ---- sending
 
@@ -3565,10 +3584,10 @@ private:
     // Events that are not a packet.
     void told_later(Event& event) {
         if constexpr (storing)
-            if (this->log_.tell) {
-                this->log_.tell = false;
+            if (log().tell) {
+                log().tell = false;
                 tell(event, Event::storage_trouble);
-                event.error = this->log_.trouble;
+                event.error = log().trouble;
                 return;
             }
         if (state_ == State::failed) return;
@@ -3679,8 +3698,8 @@ private:
     }
     // A packet is not looked at before there is room for the answer to it; until then TCP holds the server back.
     bool can_answer(uint8_t first_byte) {
-        constexpr uint16_t answered = bit(PacketType::publish) | bit(PacketType::pubrec) | bit(PacketType::pubrel);
-        blocked_ = (bit(static_cast<PacketType>(first_byte >> 4)) & answered) != 0 && !outbox_.can_answer();
+        const bool answered = awaits_answer(first_byte) || first_byte >> 4 == 5;   // PUBREC; PUBLISH and PUBREL do
+        blocked_ = answered && !outbox_.can_answer();
         return !blocked_;
     }
     // The same for a message that has to be remembered.
@@ -3729,7 +3748,7 @@ private:
         if (error != Error::ok) return reject(error);
 #endif
         if (!ours) {
-            if constexpr (storing) this->log_.inbox_cleared = this->log_.inbox_cleared || inbox_.answered_count() != 0;
+            if constexpr (storing) log().inbox_cleared = log().inbox_cleared || inbox_.answered_count() != 0;
             inbox_.clear();
             session_is(0);
         }
@@ -4193,18 +4212,21 @@ private:
     }
 
     void session_is(uint32_t session) {
-        if constexpr (storing) this->log_.session_due = this->log_.session_due || this->log_.inbox_cleared || session != session_;
+        if constexpr (storing) log().session_due = log().session_due || log().inbox_cleared || session != session_;
         session_ = session;
     }
 
     // ---- storage
+
+    Log& log() { return this->log_; }
+    const Log& log() const { return this->log_; }
 
     // A hash that collides where the other one does would do as little as none: it takes the texts the other way round.
     static uint32_t check_of(const ConnectOptions& o) {
         return hash(hash(~uint32_t{o.port}, o.client_id) ^ 0xFF, o.host) | 1;
     }
     bool is_others(uint32_t identity, const ConnectOptions& o) const {
-        return this->log_.others && (identity != identity_ || check_of(o) != this->log_.check);
+        return log().others && (identity != identity_ || check_of(o) != log().check);
     }
     void begin_storing(uint32_t identity, const ConnectOptions& o) {
         if (is_others(identity, o)) {
@@ -4212,35 +4234,35 @@ private:
             inbox_.clear();
             session_ = 0;
         }
-        if (identity != identity_ || check_of(o) != this->log_.check) this->log_.begin = this->log_.barrier = true;
-        this->log_.check = check_of(o);
-        this->log_.others = false;
-        this->log_.ready = true;
+        if (identity != identity_ || check_of(o) != log().check) log().begin = log().barrier = true;
+        log().check = check_of(o);
+        log().others = false;
+        log().ready = true;
     }
 
     // Must what is queued wait for storage? Apart from packets that are no records yet: those are behind `durable`.
     bool held() {
-        if (!this->log_.ready || this->log_.ignored) return false;
-        const bool said = this->log_.phase == Log::Phase::committed ? sending_due() == 0 : this->log_.said_sent;
-        return this->log_.barrier || this->log_.session_due || !said;
+        if (!log().ready || log().ignored) return false;
+        const bool said = log().phase == Log::Phase::committed ? sending_due() == 0 : log().said_sent;
+        return log().barrier || log().session_due || !said;
     }
     // What the log does not say yet about which messages may have been sent: a note's kind; 0: nothing.
     uint8_t sending_due() {
         using Sending = Log::Sending;
-        const bool message_next = this->log_.phase == Log::Phase::committed && outbox_.untaken_is_message();
-        if (outbox_.is_open()) return this->log_.sending != Sending::sent && outbox_.kept() != 0 ? Note::sent : uint8_t{0};
-        if (this->log_.sending == Sending::sent) return message_next ? Note::waiting : uint8_t{0};
+        const bool message_next = log().phase == Log::Phase::committed && outbox_.untaken_is_message();
+        if (outbox_.is_open()) return log().sending != Sending::sent && outbox_.kept() != 0 ? Note::sent : uint8_t{0};
+        if (log().sending == Sending::sent) return message_next ? Note::waiting : uint8_t{0};
         const uint16_t admitted = outbox_.admitted_last();
-        if (admitted != 0 && admitted != this->log_.covered) return Note::sent_through;
-        return this->log_.sending == Sending::unknown && message_next ? Note::waiting : uint8_t{0};
+        if (admitted != 0 && admitted != log().covered) return Note::sent_through;
+        return log().sending == Sending::unknown && message_next ? Note::waiting : uint8_t{0};
     }
     void note(uint8_t kind) {
-        this->log_.note[0] = kind;
-        this->log_.note_size = 1;
+        log().note[0] = kind;
+        log().note_size = 1;
     }
     void note_u16(uint16_t value) {
-        store_u16(this->log_.note + this->log_.note_size, value);
-        this->log_.note_size = static_cast<uint8_t>(this->log_.note_size + 2);
+        store_u16(log().note + log().note_size, value);
+        log().note_size = static_cast<uint8_t>(log().note_size + 2);
     }
     void note_u32(uint32_t value) {
         note_u16(static_cast<uint16_t>(value >> 16));
@@ -4248,62 +4270,56 @@ private:
     }
     void note_sending(uint8_t kind) {
         note(kind);
-        this->log_.sending = kind == Note::sent ? Log::Sending::sent : Log::Sending::waiting;
-        if (kind == Note::sent_through) note_u16(this->log_.covered = outbox_.admitted_last());
-        this->log_.barrier = this->log_.barrier || this->log_.phase == Log::Phase::committed;
+        log().sending = kind == Note::sent ? Log::Sending::sent : Log::Sending::waiting;
+        if (kind == Note::sent_through) note_u16(log().covered = outbox_.admitted_last());
+        log().barrier = log().barrier || log().phase == Log::Phase::committed;
     }
     // The next note, if one is due.
     void compose() {
         using Phase = Log::Phase;
-        switch (this->log_.phase) {
+        switch (log().phase) {
         case Phase::identity:
             note(Note::identity);
-            this->log_.note[this->log_.note_size++] = static_cast<uint8_t>(Note::format | (v5_packets() ? 2 : 0));
+            log().note[log().note_size++] = static_cast<uint8_t>(Note::format | (v5_packets() ? 2 : 0));
             note_u32(identity_);
-            note_u32(this->log_.check);
+            note_u32(log().check);
             note_u32(session_);
             note_u16(outbox_.next_id());
-            this->log_.v5 = v5_packets();
-            this->log_.barrier = this->log_.barrier || this->log_.session_due;
-            this->log_.session_due = this->log_.inbox_cleared = false;
-            this->log_.phase = Phase::inbox;
+            log().v5 = v5_packets();
+            log().barrier = log().barrier || log().session_due;
+            log().session_due = log().inbox_cleared = false;
+            log().phase = Phase::inbox;
             return;
         case Phase::inbox:
-            if (this->log_.inbox_at < inbox_.answered_count()) {
+            if (log().inbox_at < inbox_.answered_count()) {
                 note(first_byte_of(PacketType::pubrec));
-                this->log_.note[this->log_.note_size++] = 2;
-                return note_u16(inbox_.id(this->log_.inbox_at++));
+                log().note[log().note_size++] = 2;
+                return note_u16(inbox_.id(log().inbox_at++));
             }
-            this->log_.phase = Phase::messages;
+            log().phase = Phase::messages;
             [[fallthrough]];
         case Phase::messages:
-            (void)outbox_.untaken();   // passes over what is no record
-            if (outbox_.durable_untaken()) return;
+            // All that is there, not just what the old log has: a PUBREL may have its message there.
+            if (!outbox_.untaken().empty()) return;
             note_sending(outbox_.is_open() ? Note::sent
                          : outbox_.admitted_last() != 0 ? Note::sent_through : Note::waiting);
-            this->log_.phase = Phase::written;
+            log().phase = Phase::written;
             return;
         case Phase::written: return;
         case Phase::committed: break;
         }
-        if (this->log_.session_due) {
+        if (log().session_due) {
             note(Note::session);
-            this->log_.note[this->log_.note_size++] = this->log_.inbox_cleared;
+            log().note[log().note_size++] = log().inbox_cleared;
             note_u32(session_);
-            this->log_.session_due = this->log_.inbox_cleared = false;
-            this->log_.barrier = true;
+            log().session_due = log().inbox_cleared = false;
+            log().barrier = true;
         } else if (outbox_.finished() != 0) {
             note(Note::finished);
-            this->log_.note_size = static_cast<uint8_t>(1 + outbox_.finished_ids(this->log_.note + 1).size());
+            log().note_size = static_cast<uint8_t>(1 + outbox_.finished_ids(log().note + 1).size());
         } else if (const uint8_t kind = sending_due()) {
             note_sending(kind);
         }
-    }
-    // The record that is to be saved next; empty: none.
-    Bytes unsaved_now() {
-        if (this->log_.note_size == 0 && this->log_.saving == 0) compose();
-        if (this->log_.note_size != 0) return Bytes(this->log_.note, this->log_.note_size);
-        return this->log_.phase == Log::Phase::written ? Bytes() : outbox_.untaken();
     }
     bool v5_packets() const { return has_v5 && outbox_.is_v5(); }
     // From storage. A code of "Storage" at the port.
@@ -4313,15 +4329,15 @@ private:
                                    : static_cast<Error>(static_cast<int>(Error::storage_failed) - 1 - result);
     }
     void works() {
-        this->log_.repeated = false;
-        this->log_.trouble = Error::ok;
+        log().repeated = false;
+        log().trouble = Error::ok;
     }
     void not_stored(StorageCall call, int result) {
         using Phase = Log::Phase;
         const Error error = storage_error(result);
-        const bool packet = call == StorageCall::save && this->log_.note_size == 0;
-        this->log_.saving = 0;
-        this->log_.asked = false;
+        const bool packet = call == StorageCall::save && log().note_size == 0;
+        log().saving = 0;
+        log().asked = false;
         if (error == Error::storage_too_large && packet && outbox_.untaken_is_message()) {
             if (drop_error_ != Error::ok) return;   // later
             dropped_ = outbox_.drop_untaken();
@@ -4329,52 +4345,52 @@ private:
             again_ = true;
             return;
         }
-        const bool writing = this->log_.phase != Phase::committed;
-        if (error == Error::storage_full && call == StorageCall::save && !writing && !this->log_.repeated) {
-            this->log_.begin = this->log_.repeated = true;
+        const bool writing = log().phase != Phase::committed;
+        if (error == Error::storage_full && call == StorageCall::save && !writing && !log().repeated) {
+            log().begin = log().repeated = true;
             return;
         }
-        this->log_.begin = this->log_.begin || writing || this->log_.repeated;   // beginning elsewhere may help
-        this->log_.repeated = true;
-        this->log_.tell = this->log_.tell || this->log_.trouble != error;
-        this->log_.trouble = error;
-        this->log_.failed_at = now_;
-        again_ = again_ || this->log_.tell;
+        log().begin = log().begin || writing || log().repeated;   // beginning elsewhere may help
+        log().repeated = true;
+        log().tell = log().tell || log().trouble != error;
+        log().trouble = error;
+        log().failed_at = now_;
+        again_ = again_ || log().tell;
     }
     void forget_restored() {
         outbox_.forget_all();
         inbox_.clear();
-        this->log_.sending = Log::Sending::unknown;
-        this->log_.others = false;
+        log().sending = Log::Sending::unknown;
+        log().others = false;
         identity_ = session_ = 0;
     }
     // One record, which lies behind the outbox's end.
     Error restore(const uint8_t* record, size_t size) {
         using Sending = Log::Sending;
-        const bool sent = this->log_.sending == Sending::sent, newest = this->log_.sending != Sending::unknown;
-        if (!this->log_.others && record[0] != Note::identity) return Error::storage_corrupt;
+        const bool sent = log().sending == Sending::sent, newest = log().sending != Sending::unknown;
+        if (!log().others && record[0] != Note::identity) return Error::storage_corrupt;
         switch (record[0]) {
         case Note::identity:
-            if (size != Note::longest || this->log_.others || (record[1] & ~2) != Note::format) return Error::storage_foreign;
+            if (size != Note::longest || log().others || (record[1] & ~2) != Note::format) return Error::storage_foreign;
             if (!outbox_.restore_version((record[1] & 2) != 0)) return Error::storage_foreign;
-            this->log_.v5 = (record[1] & 2) != 0;
+            log().v5 = (record[1] & 2) != 0;
             identity_ = load_u32(record + 2);
-            this->log_.check = load_u32(record + 6);
+            log().check = load_u32(record + 6);
             session_ = load_u32(record + 10);
             outbox_.restore_next_id(load_u16(record + 14));
-            this->log_.others = true;
+            log().others = true;
             return Error::ok;
         case Note::session:
             if (size != 6) return Error::storage_corrupt;
             if (record[1] != 0) inbox_.clear();
             session_ = load_u32(record + 2);
             return Error::ok;
-        case Note::sent: outbox_.restore_all_sent(); this->log_.sending = Sending::sent; return Error::ok;
-        case Note::waiting: this->log_.sending = Sending::waiting; return Error::ok;
+        case Note::sent: outbox_.restore_all_sent(); log().sending = Sending::sent; return Error::ok;
+        case Note::waiting: log().sending = Sending::waiting; return Error::ok;
         case Note::sent_through:
             if (size != 3) return Error::storage_corrupt;
             outbox_.restore_sent(load_u16(record + 1));
-            this->log_.sending = Sending::waiting;
+            log().sending = Sending::waiting;
             return Error::ok;
         case Note::finished:
             for (size_t i = 1; i + 1 < size; i += 2) outbox_.restore_finished(load_u16(record + i));
@@ -4390,8 +4406,8 @@ private:
         }
     }
     uint32_t storage_idle_ms() {
-        const uint32_t left = left_of(this->log_.failed_at, storage_retry_ms);
-        if (this->log_.trouble != Error::ok && left != 0) return this->log_.ready && !this->log_.ignored ? left : forever;
+        const uint32_t left = left_of(log().failed_at, storage_retry_ms);
+        if (log().trouble != Error::ok && left != 0) return log().ready && !log().ignored ? left : forever;
         return storage_due() != StorageCall::none ? 0 : forever;
     }
     static constexpr uint32_t storage_retry_ms = 1000;
@@ -4469,8 +4485,33 @@ private:
 //     // Entropy, so that many clients do not reconnect in step; optional.
 //     uint32_t random();
 //
+//     // Storage, all of these or none: an append-only log of records. > 0 done, 0 not yet, < 0 it failed.
+//     int load   (uint8_t* record, size_t size);        // after a reset: the next record, its size; 0: the end
+//     int save   (const uint8_t* record, size_t size);  // takes one more
+//     int sync   ();                                    // all that was taken is durable now
+//     int compact();                                    // begins a new log, which counts from ...
+//     int commit ();                                    // ... this on; until then the old one does
+//
+//     mqtt::Statistics statistics;                      // optional: the client counts in it
+//
 // After < 0 what was received before can still be read; then comes close(). Ports come with the library in platform/. A
 // wrong or missing function is told by one static_assert.
+//
+// Storage. platform/storage.hpp has the contract to the letter, platform/journal.hpp gives it on flash, file_store.hpp
+// on files. Codes below 0: -1 failed, -2 full, -3 corrupt, -4 foreign, -5 too large, -6 locked, -7 misused; as Error
+// they are storage_failed to storage_misused. With it the client does this:
+//   * The first connect() reads the log, and goes on where it ended. Nothing of it depends on time: what was on its way
+//     when the power went is sent again with DUP, what was never sent goes out as if nothing had been.
+//   * A QoS 1 or 2 message is durable before its first byte goes out, and each step of a QoS 2 exchange before the packet
+//     that tells the server of it. All that one poll() accepted shares one sync(). stored() tells when all is durable.
+//   * A received QoS 2 message counts as taken over by the application from the poll() after its event on (or from
+//     acknowledge() on), once that is durable; when the power goes before, it comes again, and never after that.
+//   * While storage is busy poll() goes on: what has come is told, what was queued before goes out.
+//   * Trouble is told by Event::storage_trouble, and loses nothing; see there.
+// Room: storage must hold twice what `tx` does, and a little more (20 bytes and the overhead of each record). QoS 0
+// messages, subscriptions and messages of begin_publish() are not kept: after a restart, subscribe anew. The session is
+// that of client id, host and port, and no other one is ever sent there. MQTT 5: the time without power does not
+// count for message_expiry_interval.
 namespace detail {
 
 template <class T> T& some();   // only for decltype
@@ -4578,12 +4619,12 @@ template <class Port> class Client {
     static constexpr bool storing = detail::has_load<Port>::value || detail::has_save<Port>::value;
     static constexpr bool counting = detail::has_statistics<Port>::value;
     static_assert(!storing || detail::has_load<Port>::value,
-                  "a port that stores needs: int load(uint8_t* record, size_t size)");
+                  "a port needs: int load(uint8_t* record, size_t size)");
     static_assert(!storing || detail::has_save<Port>::value,
-                  "a port that stores needs: int save(const uint8_t* record, size_t size)");
-    static_assert(!storing || detail::has_sync<Port>::value, "a port that stores needs: int sync()");
-    static_assert(!storing || detail::has_compact<Port>::value, "a port that stores needs: int compact()");
-    static_assert(!storing || detail::has_commit<Port>::value, "a port that stores needs: int commit()");
+                  "a port needs: int save(const uint8_t* record, size_t size)");
+    static_assert(!storing || detail::has_sync<Port>::value, "a port needs: int sync()");
+    static_assert(!storing || detail::has_compact<Port>::value, "a port needs: int compact()");
+    static_assert(!storing || detail::has_commit<Port>::value, "a port needs: int commit()");
 
 public:
     // Port and memory must outlive the client.

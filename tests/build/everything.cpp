@@ -138,6 +138,16 @@ struct PortWithEntropy : Port {
     uint32_t random() { return device_clock; }
 };
 
+struct PortWithStorage : Port {
+    mqtt::Statistics statistics;
+    int load(uint8_t* record, size_t size) { return read(record, size); }
+    int save(const uint8_t* record, size_t size) { return write(record, size); }
+    int sync() { return device_in; }
+    int compact() { return device_in; }
+    int commit() { return device_in; }
+    int erase_storage() { return device_in; }
+};
+
 constexpr size_t tx_for_ten = mqtt::tx_size(10, 100) + mqtt::tx_size(10, 100, 5);
 constexpr size_t rx_for_default = mqtt::connect_size(mqtt::ConnectOptions{});
 static_assert(tx_for_ten > 2000 && rx_for_default > 10);
@@ -158,7 +168,7 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
     options.port = device_in;
     options.version = static_cast<mqtt::Version>(device_in);
     options.client_id = in.text();
-    options.clean_session = options.clean_start = options.adopt_session = device_in != 0;
+    options.clean_session = options.clean_start = options.adopt_session = options.replace_session = device_in != 0;
     options.session_expiry_interval = device_in;
     options.keep_alive = device_in;
     options.will = {in.text(), in, mqtt::QoS::at_least_once, mqtt::Retain::yes, in_flash};
@@ -183,7 +193,8 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
         client.unsubscribe(filters, 2, built), client.unsubscribe({"#", in.text()}, built), client.unsubscribe(in.text(), built),
         client.publish(in.text(), in), client.publish(in.text(), "text", qos, mqtt::Retain::yes),
         client.publish(in.text(), in, qos, mqtt::Retain::no, built), client.begin_publish(in.text(), 1000000, qos),
-        client.begin_publish(in.text(), 1000000, qos, mqtt::Retain::no, in_flash), client.authenticate(built)};
+        client.begin_publish(in.text(), 1000000, qos, mqtt::Retain::no, in_flash), client.authenticate(built),
+        client.publish_newest(in.text(), in), client.publish_newest(in.text(), in, qos, mqtt::Retain::no, built)};
     for (const mqtt::Result& result : results)
         sum += static_cast<int>(result.packet_id) + static_cast<int>(result.error) + result.ok();
 
@@ -201,7 +212,13 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
         client.flush();
         sum += static_cast<int>(client.idle_ms()) + client.wants_read() + client.wants_write() +
                client.connected() + static_cast<int>(client.unacknowledged()) + static_cast<int>(client.version());
+        sum += static_cast<int>(client.drop_waiting() + client.drop_waiting(qos, in.text(), 1) + client.drop_aged());
+        sum += client.stored() + client.busy();
+        client.ignore_storage(device_in != 0);
     }
+    mqtt::Shutdown off(client, 1000);
+    for (; !off.done(); sum += static_cast<int>(off.idle_ms())) sum += off.poll().kind;
+    if constexpr (std::is_same_v<Port, PortWithStorage>) sum += client.erase_storage();
     sum += client.disconnect(mqtt::ReasonCode::disconnect_with_will_message, built).ok();
     return sum + client.disconnect().ok() + client.abort().ok();
 }
@@ -211,5 +228,6 @@ template <class Port> int use_client(mqtt::Bytes in, mqtt::Buffer memory) {
 extern "C" int use_everything(const uint8_t* in, size_t in_size, uint8_t* out, size_t out_size) {
     return use_vocabulary({in, in_size}) + use_codec({in, in_size}, {out, out_size}, mqtt::Version::v3_1_1) +
            use_codec({in, in_size}, {out, out_size}, mqtt::Version::v5) +
-           use_client<Port>({in, in_size}, {out, out_size}) + use_client<PortWithEntropy>({in, in_size}, {out, out_size});
+           use_client<Port>({in, in_size}, {out, out_size}) + use_client<PortWithEntropy>({in, in_size}, {out, out_size}) +
+           use_client<PortWithStorage>({in, in_size}, {out, out_size});
 }

@@ -8,6 +8,11 @@ write='int write(const uint8_t* data, size_t size)'
 close='void close()'
 now_ms='uint32_t now_ms()'
 random='uint32_t random()'
+load='int load(uint8_t* record, size_t size)'
+save='int save(const uint8_t* record, size_t size)'
+sync='int sync()'
+compact='int compact()'
+commit='int commit()'
 
 # compiles FUNCTION...: a program with a port of these functions; the compiler's words are in `log`.
 compiles() {
@@ -52,6 +57,8 @@ refused() {
 
 compiles "$open" "$read" "$write" "$close" "$now_ms" || { cat log; fail "the smallest port does not compile"; }
 compiles "$open" "$read" "$write" "$close" "$now_ms" "$random" || { cat log; fail "a port with random() does not compile"; }
+compiles "$open" "$read" "$write" "$close" "$now_ms" "$load" "$save" "$sync" "$compact" "$commit" ||
+    { cat log; fail "a port with storage does not compile"; }
 # What may be called in the same way is as good.
 compiles "int open(std::string_view, uint32_t, int more = 0)" "int read(void*, size_t)" "static int write(const void*, size_t)" \
     "$close" "uint32_t now_ms() const" || { cat log; fail "a port that can be called as required does not compile"; }
@@ -80,6 +87,14 @@ refused "$now_ms" "$open" "$read" "$write" "$close" "int now_ms()"
 # optional, but if it is there it has to be right
 refused "$random" "$open" "$read" "$write" "$close" "$now_ms" "int random()"
 refused "$random" "$open" "$read" "$write" "$close" "$now_ms" "uint32_t random(uint32_t limit)"
+# storage: all of it, or neither load() nor save()
+refused "$load" "$open" "$read" "$write" "$close" "$now_ms" "$save" "$sync" "$compact" "$commit"
+refused "$save" "$open" "$read" "$write" "$close" "$now_ms" "$load" "$sync" "$compact" "$commit"
+refused "$sync" "$open" "$read" "$write" "$close" "$now_ms" "$load" "$save" "$compact" "$commit"
+refused "$compact" "$open" "$read" "$write" "$close" "$now_ms" "$load" "$save" "$sync" "$commit"
+refused "$commit" "$open" "$read" "$write" "$close" "$now_ms" "$load" "$save" "$sync" "$compact"
+refused "$save" "$open" "$read" "$write" "$close" "$now_ms" "$load" "int save(uint8_t* record, size_t size)" "$sync" "$compact" "$commit"
+refused "$commit" "$open" "$read" "$write" "$close" "$now_ms" "$load" "$save" "$sync" "$compact" "void commit()"
 # private
 refused "$read" "$open" "private: $read; public: $write" "$close" "$now_ms"
 

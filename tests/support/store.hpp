@@ -17,6 +17,7 @@ struct Medium {
 
     // ---- what it does
     int slow = 0;                        // this many calls answer "not yet"
+    int left = 1000000;                  // after this many calls, all answer "not yet"
     int fails = 0;                       // what save, sync, compact and commit answer instead, if < 0
     size_t most = SIZE_MAX;              // records that it holds
     size_t longest = SIZE_MAX;
@@ -102,7 +103,8 @@ struct StoringPort : ScriptedPort {
 private:
     int busy() {
         if (medium->fails < 0) return medium->half.clear(), medium->fails;
-        if (medium->slow == 0) return 1;
+        if (medium->left == 0) return 0;
+        if (medium->slow == 0) return --medium->left, 1;
         --medium->slow;
         return 0;
     }
