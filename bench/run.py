@@ -385,29 +385,29 @@ def shown(value):
 
 def persistence_table(rows):
     """Lines of the README."""
+    def cells(subject, metric):
+        return [shown(value_of(rows, "persistence", f"to mosquitto, QoS {qos}, 16 B, in flight {window}", subject, metric))
+                for qos in (1, 2) for window in WINDOWS]
+
     wait = value_of(rows, "persistence", "append 64 B, and fdatasync", "the disk", "median")
-    subjects = list(dict.fromkeys(row[2] for row in rows if row[0] == "persistence" and row[3] == "rate"))
-    lines = ["", "Messages/s to mosquitto with the session kept on a disk, on which one `fdatasync` takes "
-             f"{shown(wait / 1000)} ms (median). Only with", "`fsync` a message survives a power cut, and not just the end of the "
-             "process. paho's file persistence has none, and libmosquitto", "keeps what is unanswered in memory only.", "",
+    lines = ["", "Messages/s to mosquitto, with the session kept on a disk, whose `fdatasync` takes "
+             f"{shown(wait / 1000)} ms (median). A message survives a",
+             "power cut only with `fsync`; without, it survives the end of the process. paho's file persistence has none, and",
+             "libmosquitto keeps what is unanswered in memory.", "",
              "| in flight | " + " | ".join(f"QoS {qos}: {window}" for qos in (1, 2) for window in WINDOWS) + " |",
              "|---|" + "---|" * 2 * len(WINDOWS)]
-    for subject in subjects:
-        cells = [shown(value_of(rows, "persistence", f"to mosquitto, QoS {qos}, 16 B, in flight {window}", subject, "rate"))
-                 for qos in (1, 2) for window in WINDOWS]
-        lines.append(f"| {subject} | " + " | ".join(cells) + " |")
-    cells = [shown(value_of(rows, "persistence", f"to mosquitto, QoS {qos}, 16 B, in flight {window}",
-                            SUBJECTS["mqtt_hpp"] + SYNCED, "syncs")) for qos in (1, 2) for window in WINDOWS]
-    lines.append("| ... its fsyncs per message | " + " | ".join(cells) + " |")
-    geometry = "16 x 4096, granularity 8"
-    lines += ["", "The whole client with `platform/journal.hpp`, messages of 64 bytes, on flash of 16 sectors of 4 KB that is programmed "
-              "8", "bytes at a time; compactions included:", "", "| | publish QoS 1 | publish QoS 2 | receive QoS 1 | receive QoS 2 |",
+    for subject in dict.fromkeys(row[2] for row in rows if row[0] == "persistence" and row[3] == "rate"):
+        lines.append(f"| {subject} | " + " | ".join(cells(subject, "rate")) + " |")
+        if "fsync" in subject:
+            lines.append("| ... fsyncs per message | " + " | ".join(cells(subject, "syncs")) + " |")
+    lines += ["", "The whole client with `platform/journal.hpp`, messages of 64 bytes, on 16 sectors of 4 KB that are programmed 8 bytes",
+              "at a time; compactions included:", "", "| | publish QoS 1 | publish QoS 2 | receive QoS 1 | receive QoS 2 |",
               "|---|---|---|---|---|"]
     for shown_name, metric in [("bytes programmed per message", "programmed per message"),
                                ("erases per 1,000 messages, of all sectors", "erases per 1000 messages")]:
-        cells = [shown(value_of(rows, "journal", f"client: {case}, 64 B", geometry, metric))
-                 for case in ("publish QoS 1", "publish QoS 2", "receive QoS 1", "receive QoS 2")]
-        lines.append(f"| {shown_name} | " + " | ".join(cells) + " |")
+        figures = [shown(value_of(rows, "journal", f"client: {case}, 64 B", "16 x 4096, granularity 8", metric))
+                   for case in ("publish QoS 1", "publish QoS 2", "receive QoS 1", "receive QoS 2")]
+        lines.append(f"| {shown_name} | " + " | ".join(figures) + " |")
     return lines
 
 

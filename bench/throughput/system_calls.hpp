@@ -47,9 +47,10 @@ BENCH_COUNTED(ssize_t, pwritev, (int fd, const iovec* parts, int count, off_t at
 #define BENCH_COUNTED(name)                                                                             \
     extern "C" __attribute__((visibility("default"))) int name(int fd) {                                \
         static const auto next = reinterpret_cast<int (*)(int)>(::dlsym(RTLD_NEXT, #name));             \
+        if (bench::without_syncs) return 0;                                                             \
         bench::system_calls.fetch_add(1, std::memory_order_relaxed);                                    \
         bench::syncs.fetch_add(1, std::memory_order_relaxed);                                           \
-        return bench::without_syncs ? 0 : next(fd);                                                     \
+        return next(fd);                                                                                \
     }
 BENCH_COUNTED(fsync)
 BENCH_COUNTED(fdatasync)
