@@ -19,13 +19,15 @@ import readme_block
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / ".build" / "bench"
 SCRIPTS = ["tls", "journal"]   # that print rows by themselves, and fail if their figures are too large; not with --quick
-BENCHES = ["codec", "scale", "throughput", "clients"] + SCRIPTS
+BENCHES = ["codec", "scale", "throughput", "persistence", "clients"] + SCRIPTS
 SUBJECTS = {   # program: name. The order is that of plots and tables
     "mqtt_hpp": "mqtt.hpp", "libmosquitto": "libmosquitto", "paho_sync": "paho C, MQTTClient",
     "paho_async": "paho C, MQTTAsync", "raw": "plain socket",
 }
 FAST = ["mqtt_hpp", "raw"]   # so much faster where nothing else holds them up that they need more messages to be timed
 HALVES = ", refills by halves"
+MEMORY, SYNCED, FILES = ", in memory", ", files and fsync", ", files"   # where the session is kept
+WINDOWS = {1: 200, 20: 3000, 100: 10000}   # in flight: messages, if each waits for a disk
 FLAT = 1.3   # what a QoS 1 message may cost more with 10,000 in flight: it must not grow with their number
 
 
@@ -205,17 +207,19 @@ def throughput_cases(quick):
             yield case(f"through mosquitto to itself, QoS {qos}, 16 B", "both", 5000, qos)
 
 
+def one(subject, arguments, count, port, prefix=()):
+    """The output of a program of bench/throughput."""
+    command = [*prefix, program(f"throughput_{subject}"), *arguments, "--count", str(count), "--port", str(port)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: {result.returncode}\n{result.stderr}")
+    return result.stdout
+
+
 def throughput(quick):
     cases = list(throughput_cases(quick))
     rounds = 3 if quick else 5
     got = {}
-
-    def one(subject, arguments, count, port, prefix=()):
-        command = [*prefix, program(f"throughput_{subject}"), *arguments, "--count", str(count), "--port", str(port)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode != 0:
-            sys.exit(f"{' '.join(map(str, command))}: {result.returncode}\n{result.stderr}")
-        return result.stdout
 
     versions = {subject: run([program(f"throughput_{subject}"), "--version"]).strip() for subject in cases[0][3]}
     with tempfile.TemporaryDirectory() as folder, mosquitto(folder) as server:
@@ -263,6 +267,51 @@ def traced_calls(folder, call):
             calls += len(lines)
     shutil.rmtree(traces)
     return calls
+
+
+# ---------------------------------------------------------------------------------------------------------- persistence
+
+
+def appended_durably(folder):
+    """Times of fdatasync after appending what a message's record is long: the disk's limit, if each is waited for."""
+    times = []
+    with open(pathlib.Path(folder) / "appended", "wb", buffering=0) as file:
+        for _ in range(200):
+            file.write(bytes(64))
+            begin = time.monotonic()
+            os.fdatasync(file.fileno())
+            times.append(time.monotonic() - begin)
+    return times
+
+
+def persistence(quick):
+    """What it costs to keep the session in files, on the disk that this tree is on."""
+    subjects = [("mqtt_hpp", MEMORY), ("mqtt_hpp", SYNCED), ("mqtt_hpp", SYNCED + HALVES), ("mqtt_hpp", FILES),
+                ("paho_sync", FILES), ("paho_async", FILES), ("libmosquitto", MEMORY)]
+    options = {MEMORY: [], SYNCED: ["--store"], SYNCED + HALVES: ["--halves", "--store"], FILES: ["--no-fsync", "--store"]}
+    rounds = 1 if quick else 3
+    got, waits = {}, []
+    with tempfile.TemporaryDirectory() as folder, mosquitto(folder) as server, \
+            tempfile.TemporaryDirectory(dir=BUILD) as disk:
+        for turn in range(rounds):
+            waits += appended_durably(disk)
+            for qos in (1, 2):
+                for window in [20] if quick else WINDOWS:
+                    name = f"to mosquitto, QoS {qos}, 16 B, in flight {window}"
+                    progress(f"persistence, round {turn + 1} of {rounds}: {name}")
+                    for subject, how in subjects:
+                        if not program(f"throughput_{subject}").exists():
+                            continue
+                        count = WINDOWS[window] if "fsync" in how else 4000
+                        with tempfile.TemporaryDirectory(dir=disk) as store:
+                            arguments = ["publish", "--qos", str(qos), "--in-flight", str(window)]
+                            arguments += options[how] + ([store] if options[how] else [])
+                            for line in one(subject, arguments, count, server.port).splitlines():
+                                metric, value, unit = line.split("\t")
+                                got.setdefault((name, SUBJECTS[subject] + how, metric, unit), []).append(float(value))
+    yield "persistence", "append 64 B, and fdatasync", "the disk", "median", statistics.median(waits) * 1e6, "us"
+    for (name, shown, metric, unit), values in got.items():
+        yield "persistence", name, shown, metric, statistics.median(values), unit
 
 
 # -------------------------------------------------------------------------------------------------------------- clients
@@ -328,9 +377,38 @@ def value_of(rows, bench, case, subject="mqtt.hpp", metric="instructions"):
 def shown(value):
     if value is None:
         return "-"
+    value = float(value)   # a script's is text
     if value >= 1e6:
         return f"{value / 1e6:.3g} M"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def persistence_table(rows):
+    """Lines of the README."""
+    def cells(subject, metric):
+        return [shown(value_of(rows, "persistence", f"to mosquitto, QoS {qos}, 16 B, in flight {window}", subject, metric))
+                for qos in (1, 2) for window in WINDOWS]
+
+    wait = value_of(rows, "persistence", "append 64 B, and fdatasync", "the disk", "median")
+    lines = ["", "Messages/s to mosquitto, with the session kept on a disk, whose `fdatasync` takes "
+             f"{shown(wait / 1000)} ms (median). A message survives a",
+             "power cut only with `fsync`; without, it survives the end of the process. paho's file persistence has none, and",
+             "libmosquitto keeps what is unanswered in memory.", "",
+             "| in flight | " + " | ".join(f"QoS {qos}: {window}" for qos in (1, 2) for window in WINDOWS) + " |",
+             "|---|" + "---|" * 2 * len(WINDOWS)]
+    for subject in dict.fromkeys(row[2] for row in rows if row[0] == "persistence" and row[3] == "rate"):
+        lines.append(f"| {subject} | " + " | ".join(cells(subject, "rate")) + " |")
+        if "fsync" in subject:
+            lines.append("| ... fsyncs per message | " + " | ".join(cells(subject, "syncs")) + " |")
+    lines += ["", "The whole client with `platform/journal.hpp`, messages of 64 bytes, on 16 sectors of 4 KB that are programmed 8 bytes",
+              "at a time; compactions included:", "", "| | publish QoS 1 | publish QoS 2 | receive QoS 1 | receive QoS 2 |",
+              "|---|---|---|---|---|"]
+    for shown_name, metric in [("bytes programmed per message", "programmed per message"),
+                               ("erases per 1,000 messages, of all sectors", "erases per 1000 messages")]:
+        figures = [shown(value_of(rows, "journal", f"client: {case}, 64 B", "16 x 4096, granularity 8", metric))
+                   for case in ("publish QoS 1", "publish QoS 2", "receive QoS 1", "receive QoS 2")]
+        lines.append(f"| {shown_name} | " + " | ".join(figures) + " |")
+    return lines
 
 
 def tables(rows):
@@ -378,6 +456,7 @@ def tables(rows):
             ("round trip QoS 1 to mosquitto, median, µs", "round trip to mosquitto, QoS 1, 16 B", "median")]:
         cells = [shown(value_of(rows, "throughput", case, name, metric)) for name in names]
         lines.append(f"| {shown_name} | " + " | ".join(cells) + " |")
+    lines += persistence_table(rows)
     lines += ["", "![instructions per message against the number in flight](bench/plots/in_flight.svg)",
               "![messages per second](bench/plots/rate.svg)"]
     return "\n".join(lines) + "\n"
@@ -424,6 +503,8 @@ def main():
         tell(times(name, quick))
     if "throughput" in wanted:
         tell(throughput(arguments.quick))
+    if "persistence" in wanted:
+        tell(persistence(arguments.quick))
     if "clients" in wanted:
         tell(clients(arguments.quick))
     failures = []
@@ -436,6 +517,9 @@ def main():
     if arguments.readme:
         readme_block.write("bench", "bench/run.sh", tables(rows))
     failures += [f"it grows: {row[1]}: {row[4]:.3g}" for row in rows if "most against least" in row[1] and row[4] > FLAT]
+    failures += [f"not durable: {row[1]}: {row[4]:.3g} fsyncs per message" for row in rows
+                 if row[2].endswith(SYNCED) and row[3] == "syncs" and row[1].endswith("in flight 1")
+                 and row[4] < int(re.search(r"QoS (\d)", row[1])[1])]
     for failure in failures:
         print(f"run.sh: {failure}", file=sys.stderr)
     progress("done")

@@ -2,8 +2,9 @@
 # sh bench/run.sh [--quick] [--readme] [BENCH...]
 #
 # Installs what is missing (Debian and its relatives), builds the benches with -O2 -DNDEBUG, and runs them: codec, scale,
-# throughput, clients, tls, journal; all of them if none is named. Prints tab-separated rows `bench, case, subject, metric,
-# value, unit`, and puts plots into .build/bench/plots; what it is doing comes on stderr. Takes about a quarter of an hour.
+# throughput, persistence, clients, tls, journal; all of them if none is named. Prints tab-separated rows `bench, case,
+# subject, metric, value, unit`, and puts plots into .build/bench/plots; what it is doing comes on stderr. Takes about twenty
+# minutes.
 #
 #   --quick     fewer cases and rounds: within a minute
 #   --readme    writes the plots to bench/plots, and the README's tables
@@ -16,7 +17,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/support/install.sh
 
-case " $* " in *" -h "* | *" --help "*) sed -n '2,16s/^# \{0,1\}//p' bench/run.sh; exit 0 ;; esac
+case " $* " in *" -h "* | *" --help "*) sed -n '2,17s/^# \{0,1\}//p' bench/run.sh; exit 0 ;; esac
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto
 missing= comparisons=
 needs() { missing="$missing $1"; }

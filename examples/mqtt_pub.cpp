@@ -200,7 +200,7 @@ private:
     const tool::Options& options_;
     tool::Port port_;
     tool::Client client_{port_, tool::buffers(options_, rx, tx)};
-    tool::Waiter waiter_{options_, port_, client_};
+    tool::Waiter<tool::Client> waiter_{options_, port_, client_};
 
     int input_ = STDIN_FILENO;
     bool input_ended_ = false;

@@ -138,7 +138,7 @@ private:
     std::vector<std::string_view> unsubscriptions_;
     tool::Port port_;
     tool::Client client_{port_, tool::buffers(options_, rx, tx)};
-    tool::Waiter waiter_{options_, port_, client_};
+    tool::Waiter<tool::Client> waiter_{options_, port_, client_};
     bool was_connected_ = false;
     bool ending_ = false;
     bool in_message_ = false;     // its last pieces are still to come

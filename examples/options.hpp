@@ -1,4 +1,4 @@
-// What mqtt_pub and mqtt_sub share: options, exit status, what they tell about events, and how they wait.
+// What mqtt_pub, mqtt_sub and logger share: options, exit status, what they tell about events, and how they wait.
 #ifndef MQTT_EXAMPLES_OPTIONS_HPP
 #define MQTT_EXAMPLES_OPTIONS_HPP
 
@@ -38,7 +38,7 @@ inline int exit_status(mqtt::Error error) { return static_cast<int>(mqtt::fault(
 
 // ----------------------------------------------------------------------------------------------------- options
 
-enum Tool : unsigned { pub = 1, sub = 2, both = pub | sub };
+enum Tool : unsigned { pub = 1, sub = 2, log = 4, both = pub | sub, all = both | log };
 
 using PropertyList = mqtt::PropertyBuffer<4096>;
 
@@ -50,7 +50,7 @@ struct Options {
     std::optional<uint16_t> port;          // with -p
     TlsOptions tls;
     std::string client_id;                 // what connect.client_id points to
-    std::vector<const char*> topics;       // of pub: exactly one
+    std::vector<const char*> topics;       // of pub and log: exactly one
     mqtt::QoS qos = mqtt::QoS::at_most_once;
     uint32_t timeout_s = 0;                // 0: none
     bool debug = false;
@@ -74,6 +74,14 @@ struct Options {
     uint32_t count = 0;                    // 0: no end
     bool verbose = false, no_newline = false, no_retained = false, exit_when_subscribed = false;
     bool properties = false, retain_as_published = false;
+
+    // What logger does. Its reading is the first line of `file`.
+    enum class Keep { all, latest, newest };
+    Keep keep = Keep::all;
+    const char* store = nullptr;
+    uint32_t interval_ms = 1000, memory_kb = 1024;
+    uint32_t age_s = 0;                    // 0: any
+    bool erase_store = false;
 };
 
 // Prints "PROGRAM: what" and returns the status.
@@ -128,6 +136,23 @@ inline bool take_psk(Options& o, const char* v) {
     return !o.tls.psk.empty();
 }
 
+inline bool take_qos(Options& o, const char* v) { return number(v, 0, 2, o.qos); }
+
+inline bool take_client_id(Options& o, const char* v) {
+    o.client_id = v;
+    return *v != 0 && mqtt::valid_length(v) && mqtt::valid_text(v);
+}
+
+inline bool take_keep(Options& o, const char* v) {
+    static constexpr const char* words[] = {"all", "latest", "newest"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; ++i) {
+        if (strcmp(v, words[i]) != 0) continue;
+        o.keep = static_cast<Options::Keep>(i);
+        return true;
+    }
+    return false;
+}
+
 struct Option {
     const char* name;
     const char* value;                             // null: it takes none
@@ -140,16 +165,16 @@ struct Option {
 
 // The order is that of --help. Letters and names are those of mosquitto's tools.
 inline const Option option_table[] = {
-    {"-h", "HOST", both, "the server's name or address, or more, as mqtts://HOST: see below; default: localhost",
+    {"-h", "HOST", all, "the server's name or address, or more, as mqtts://HOST: see below; default: localhost",
      [](Options& o, const char* v) { return parse_address(v, o.address); }},
-    {"-p", "PORT", both, "its TCP port; default: 1883, mqtts 8883, ws 80, wss 443",
+    {"-p", "PORT", all, "its TCP port; default: 1883, mqtts 8883, ws 80, wss 443",
      [](Options& o, const char* v) { return number(v, 1, 65535, o.port.emplace()); }},
-    {"-t", "TOPIC", pub, "publish to this topic",
+    {"-t", "TOPIC", pub | log, "publish to this topic",
      [](Options& o, const char* v) { return o.topics.push_back(v), mqtt::valid_topic(v); }},
     {"-t", "FILTER", sub, "subscribe to this topic filter; may be repeated",
      [](Options& o, const char* v) { return o.topics.push_back(v), mqtt::valid_filter(v); }},
-    {"-q", "QOS", both, "quality of service: 0, 1 or 2; default: 0",
-     [](Options& o, const char* v) { return number(v, 0, 2, o.qos); }},
+    {"-q", "QOS", both, "quality of service: 0, 1 or 2; default: 0", take_qos},
+    {"-q", "QOS", log, "quality of service: 1, 2, or 0, at which nothing is stored; default: 2", take_qos},
     {"-m", "TEXT", pub, "send TEXT", [](Options& o, const char* v) { return o.message = v, true; }},
     {"-f", "FILE", pub, "send the content of FILE", [](Options& o, const char* v) { return o.file = v, true; }},
     {"-s", nullptr, pub, "send the standard input as one message",
@@ -157,10 +182,22 @@ inline const Option option_table[] = {
     {"-l", nullptr, pub, "send each line of the standard input as a message",
      [](Options& o, const char*) { return o.lines = true; }},
     {"-n", nullptr, pub, "send an empty message", [](Options& o, const char*) { return o.null_message = true; }},
-    {"-r", nullptr, pub, "let the server retain it",
+    {"-r", nullptr, pub | log, "let the server retain it",
      [](Options& o, const char*) { return o.retain = mqtt::Retain::yes, true; }},
-    {"-M", "COUNT", pub, "at most so many messages of QoS 1 and 2 unanswered at once; default: 20",
+    {"-M", "COUNT", pub | log, "at most so many messages of QoS 1 and 2 unanswered at once; default: 20",
      [](Options& o, const char* v) { return number(v, 1, 65535, o.connect.in_flight_maximum); }},
+    {"-f", "FILE", log, "the reading: its first line; default: /proc/loadavg", [](Options& o, const char* v) { return o.file = v, true; }},
+    {"--interval", "MS", log, "publish one each so many milliseconds; default: 1000",
+     [](Options& o, const char* v) { return number(v, 1, 86400000, o.interval_ms); }},
+    {"--store", "FOLDER", log, "keep there what is not delivered; it is made if it is not there; needed",
+     [](Options& o, const char* v) { return o.store = v, *v != 0; }},
+    {"--erase-store", nullptr, log, "if the store is damaged, or has what is for another server or client id, begin it anew",
+     [](Options& o, const char*) { return o.connect.replace_session = o.erase_store = true; }},
+    {"--memory", "KB", log, "keep so much at most; default: 1024",
+     [](Options& o, const char* v) { return number(v, 1, 65536, o.memory_kb); }},
+    {"--keep", "WHICH", log, "of those that wait: all, until no more fit; the latest that fit; the newest one; default: all", take_keep},
+    {"--max-age", "SECONDS", log, "drop readings that have waited so long, or up to twice as long",
+     [](Options& o, const char* v) { return number(v, 1, 2000000, o.age_s); }},
     {"-C", "COUNT", sub, "end after so many messages",
      [](Options& o, const char* v) { return number(v, 1, 4294967295, o.count); }},
     {"-v", nullptr, sub, "print the topic before each message", [](Options& o, const char*) { return o.verbose = true; }},
@@ -171,45 +208,45 @@ inline const Option option_table[] = {
      [](Options& o, const char* v) { return o.unsubscribe.push_back(v), mqtt::valid_filter(v); }},
     {"-E", nullptr, sub, "end as soon as the server has answered the subscriptions",
      [](Options& o, const char*) { return o.exit_when_subscribed = true; }},
-    {"-W", "SECONDS", both, "end after this time, with exit status 27",
+    {"-W", "SECONDS", all, "end after this time, with exit status 27",
      [](Options& o, const char* v) { return number(v, 1, 2000000, o.timeout_s); }},
-    {"-i", "ID", both, "client id; default: a random one",
-     [](Options& o, const char* v) { return o.client_id = v, *v != 0 && mqtt::valid_length(v) && mqtt::valid_text(v); }},
+    {"-i", "ID", both, "client id; default: a random one", take_client_id},
+    {"-i", "ID", log, "client id, the same at each start, and nobody else's; needed", take_client_id},
     {"-c", nullptr, both, "keep the session on the server when this ends; needs -i",
      [](Options& o, const char*) { return o.connect.clean_session = false, true; }},
-    {"-k", "SECONDS", both, "keep-alive; 0: none; default: 60",
+    {"-k", "SECONDS", all, "keep-alive; 0: none; default: 60",
      [](Options& o, const char* v) { return number(v, 0, 65535, o.connect.keep_alive); }},
-    {"-u", "NAME", both, "user name",
+    {"-u", "NAME", all, "user name",
      [](Options& o, const char* v) { return o.connect.user_name = v, mqtt::valid_length(v) && mqtt::valid_text(v); }},
-    {"-P", "PASSWORD", both, "password; needs -u",
+    {"-P", "PASSWORD", all, "password; needs -u",
      [](Options& o, const char* v) { return o.connect.password = v, mqtt::valid_length(v); }},
-    {"--will-topic", "TOPIC", both, "where the server tells that this client was lost",
+    {"--will-topic", "TOPIC", all, "where the server tells that this client was lost",
      [](Options& o, const char* v) { return o.connect.will.topic = v, mqtt::valid_topic(v); }},
-    {"--will-payload", "TEXT", both, "what it tells; default: an empty message",
+    {"--will-payload", "TEXT", all, "what it tells; default: an empty message",
      [](Options& o, const char* v) { return o.connect.will.message = v, mqtt::valid_length(v); }},
-    {"--will-qos", "QOS", both, "at which quality of service; default: 0",
+    {"--will-qos", "QOS", all, "at which quality of service; default: 0",
      [](Options& o, const char* v) { return number(v, 0, 2, o.connect.will.qos); }},
-    {"--will-retain", nullptr, both, "and that it is retained",
+    {"--will-retain", nullptr, all, "and that it is retained",
      [](Options& o, const char*) { return o.connect.will.retain = mqtt::Retain::yes, true; }},
-    {"--cafile", "FILE", both, "PEM certificates of the CAs to trust; default: those that the system trusts",
+    {"--cafile", "FILE", all, "PEM certificates of the CAs to trust; default: those that the system trusts",
      [](Options& o, const char* v) { return o.tls.ca_file = v, *v != 0; }, false, true},
-    {"--cert", "FILE", both, "our own certificate, PEM", [](Options& o, const char* v) { return o.tls.certificate_file = v, *v != 0; }, false, true},
-    {"--key", "FILE", both, "its private key, PEM", [](Options& o, const char* v) { return o.tls.key_file = v, *v != 0; }, false, true},
-    {"--psk", "HEX", both, "a pre-shared key instead of certificates", take_psk, false, true},
-    {"--psk-identity", "NAME", both, "its name", [](Options& o, const char* v) { return o.tls.psk_identity = v, *v != 0; }, false, true},
-    {"--tls-alpn", "NAME", both, "the protocol to ask for, as AWS wants it on port 443",
+    {"--cert", "FILE", all, "our own certificate, PEM", [](Options& o, const char* v) { return o.tls.certificate_file = v, *v != 0; }, false, true},
+    {"--key", "FILE", all, "its private key, PEM", [](Options& o, const char* v) { return o.tls.key_file = v, *v != 0; }, false, true},
+    {"--psk", "HEX", all, "a pre-shared key instead of certificates", take_psk, false, true},
+    {"--psk-identity", "NAME", all, "its name", [](Options& o, const char* v) { return o.tls.psk_identity = v, *v != 0; }, false, true},
+    {"--tls-alpn", "NAME", all, "the protocol to ask for, as AWS wants it on port 443",
      [](Options& o, const char* v) { return o.tls.alpn = v, *v != 0; }, false, true},
-    {"--insecure", nullptr, both, "accept a certificate for another host: whoever has one can pose as the server",
+    {"--insecure", nullptr, all, "accept a certificate for another host: whoever has one can pose as the server",
      [](Options& o, const char*) { return o.tls.accept_any_host_name = true; }, false, true},
-    {"-V", "VERSION", both, "5, 311, or auto (5, and 311 if the server does not know 5); default: 311", take_version},
-    {"-D", "PROPERTY", both, "a property, of three or four words: see below", nullptr, true},
+    {"-V", "VERSION", all, "5, 311, or auto (5, and 311 if the server does not know 5); default: 311", take_version},
+    {"-D", "PROPERTY", all, "a property, of three or four words: see below", nullptr, true},
     {"-x", "SECONDS", both, "the server keeps the session so long after this ended; -1: for ever, as -c alone",
      take_session_expiry, true},
     {"--properties", nullptr, sub, "print the properties of a message, one in a line, before it",
      [](Options& o, const char*) { return o.properties = true; }, true},
     {"--retain-as-published", nullptr, sub, "the retain flag tells what the publisher said, not whether it was stored",
      [](Options& o, const char*) { return o.retain_as_published = true; }, true},
-    {"-d", nullptr, both, "print each event to the standard error output",
+    {"-d", nullptr, all, "print each event to the standard error output",
      [](Options& o, const char*) { return o.debug = true; }},
 };
 
@@ -264,9 +301,9 @@ struct Command {
     PropertyList Options::*list;
 };
 inline constexpr Command command_table[] = {
-    {"connect", both, mqtt::PacketType::connect, &Options::connect_properties},
-    {"will", both, mqtt::PacketType::reserved, &Options::will_properties},
-    {"publish", pub, mqtt::PacketType::publish, &Options::publish_properties},
+    {"connect", all, mqtt::PacketType::connect, &Options::connect_properties},
+    {"will", all, mqtt::PacketType::reserved, &Options::will_properties},
+    {"publish", pub | log, mqtt::PacketType::publish, &Options::publish_properties},
     {"subscribe", sub, mqtt::PacketType::subscribe, &Options::subscribe_properties},
     {"unsubscribe", sub, mqtt::PacketType::unsubscribe, &Options::unsubscribe_properties},
     {"disconnect", both, mqtt::PacketType::disconnect, &Options::disconnect_properties},
@@ -398,9 +435,22 @@ inline void print(mqtt::Properties list, FILE* to) {
 
 // ----------------------------------------------------------------------------------------------- the command line
 
+struct ToolText {
+    Tool tool;
+    const char *name, *what, *id;   // id: of a client id that is made up
+};
+inline const ToolText& text_of(Tool tool) {
+    static constexpr ToolText texts[] = {
+        {pub, "mqtt_pub", "publishes messages to an MQTT server", "pub"},
+        {sub, "mqtt_sub", "subscribes at an MQTT server and prints the messages", "sub"},
+        {log, "logger", "publishes readings to an MQTT server, and keeps them while it is away, also without power", "log"},
+    };
+    return tool == pub ? texts[0] : tool == sub ? texts[1] : texts[2];
+}
+
 inline void print_help(const Options& options) {
-    printf(options.tool == pub ? "%s publishes messages to an MQTT server.\n\n"
-                               : "%s subscribes at an MQTT server and prints the messages.\n\n", options.program);
+    const ToolText& text = text_of(options.tool);
+    printf("%s %s.\n\n", options.program, text.what);
     for (const Option& option : option_table)
         if ((option.tools & options.tool) != 0)
             option.value != nullptr ? printf("  %-14s %-8s  %s\n", option.name, option.value, option.help)
@@ -445,7 +495,8 @@ inline void combine(Options& o) {
     if (o.address.scheme.empty() && o.tls.any()) o.address.tls = true;
     c.host = o.address.host;
     c.port = o.port.value_or(o.address.port.value_or(static_cast<uint16_t>(o.address.tls ? 8883 : 1883)));
-    c.adopt_session = true;   // a subscriber left nothing unfinished; of a publisher, see the README's limits
+    if (o.tool == log) c.clean_session = false;
+    c.adopt_session = o.tool != log;   // a subscriber left nothing unfinished; of a publisher, see the README's limits
     c.properties = o.connect_properties;
     c.will.properties = o.will_properties;
 }
@@ -462,6 +513,7 @@ inline const char* contradiction(const Options& o) {
     const bool v5_only = o.connect.version == mqtt::Version::v5;
     if (o.connect.password.data() != nullptr && o.connect.user_name.data() == nullptr && !v5_only)
         return "-P needs -u, or -V 5";
+    if (o.tool == log && o.client_id.empty()) return "-i is missing: what is stored belongs to a client id";
     const bool stays = !o.connect.clean_session && (!v5_only || o.connect.session_expiry_interval == 0xFFFFFFFF);
     if (o.connect.clean_start && !v5_only) return "-x needs -V 5, or -c: in 3.1.1 the session would stay for ever";
     if (stays && o.client_id.empty())
@@ -475,15 +527,16 @@ inline const char* contradiction(const Options& o) {
     if (o.connect.clean_session && disconnect.get(mqtt::prop::session_expiry_interval).value_or(0) != 0)
         return "-D disconnect session-expiry-interval needs -c or -x: the session ends with the connection";
     if (o.tool == sub) return o.topics.empty() && o.unsubscribe.empty() ? "-t is missing: what to subscribe to" : nullptr;
-    const int sources = (o.message != nullptr) + (o.file != nullptr) + o.whole_input + o.lines + o.null_message;
     if (o.topics.size() != 1) return "exactly one -t is needed: where to publish";
+    if (o.tool == log) return o.store == nullptr ? "--store is missing: where to keep what is not delivered" : nullptr;
+    const int sources = (o.message != nullptr) + (o.file != nullptr) + o.whole_input + o.lines + o.null_message;
     if (sources != 1) return "exactly one of -m, -f, -s, -l and -n is needed: what to publish";
     return nullptr;
 }
 
 // Nothing: go on. Otherwise the exit status.
 inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& options) {
-    options.program = tool == pub ? "mqtt_pub" : "mqtt_sub";
+    options.program = text_of(tool).name;
     options.tool = tool;
     options.address.host = "localhost";
     for (int i = 1; i < argc; ++i) {
@@ -516,7 +569,7 @@ inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& optio
         // Each server takes up to 23 letters and digits [MQTT-3.1.3-5].
         char id[24];
         const unsigned long random = Port().random();
-        snprintf(id, sizeof id, "mqtt%s%08lx", tool == pub ? "pub" : "sub", random);
+        snprintf(id, sizeof id, "mqtt%s%08lx", text_of(tool).id, random);
         options.client_id = id;
     }
     options.connect.client_id = options.client_id;
@@ -528,7 +581,8 @@ inline std::optional<int> parse(int argc, char** argv, Tool tool, Options& optio
 // For -d.
 inline void print(const mqtt::Event& event, mqtt::Version version) {
     static constexpr const char* names[] = {"none", "connected", "disconnected", "received", "acknowledged", "subscribed",
-        "unsubscribed", "dropped", "resend payload", "skipped", "authentication", "pubrec", "pubrel", "pingresp"};
+        "unsubscribed", "dropped", "resend payload", "skipped", "storage trouble", "authentication", "pubrec", "pubrel",
+        "pingresp"};
     const mqtt::Message& m = event.message;
     if (event.kind == mqtt::Event::none) return;
     fputs(names[event.kind], stderr);
@@ -540,6 +594,7 @@ inline void print(const mqtt::Event& event, mqtt::Version version) {
                 event.session_present ? "resumed" : "new");
         break;
     case mqtt::Event::disconnected:
+    case mqtt::Event::storage_trouble:
     case mqtt::Event::dropped: fprintf(stderr, ": %s", mqtt::to_string(event.error)); break;
     case mqtt::Event::subscribed:
         for (const uint8_t code : event.reason_codes) {
@@ -623,7 +678,7 @@ inline int explain_authentication(const Options& options) {
 }
 
 // Ends the connection; what cannot be said at the end is not worth staying for.
-inline void disconnect(const Options& options, Client& client) {
+template <class Client> void disconnect(const Options& options, Client& client) {
     if (client.disconnect(mqtt::ReasonCode::success, options.disconnect_properties).ok()) return;
     if (!client.disconnect().ok()) (void)client.abort();
 }
@@ -656,17 +711,18 @@ struct Signals {
 };
 
 // Sleeps in one poll(2) until there is something to do: for the connection, for -W, for a signal, or at `input`.
-class Waiter {
+template <class Client> class Waiter {
 public:
     Waiter(const Options& options, Port& port, Client& client)
         : options_(options), port_(port), client_(client), timeout_ms_(options.timeout_s * 1000), started_ms_(port.now_ms()) {
         (void)Signals::catch_them();
     }
 
-    // `wants_write`: the application itself has something to write. `input`: another descriptor to read from, or -1.
-    // True: there is something to read at `input`, if only its end.
-    bool wait(bool wants_write = false, int input = -1) {
+    // `wants_write`: the application itself has something to write. `input`: another descriptor to read from, or -1. `limit_ms`:
+    // the application has something to do then. True: there is something to read at `input`, if only its end.
+    bool wait(bool wants_write = false, int input = -1, uint32_t limit_ms = mqtt::forever) {
         uint32_t idle_ms = client_.idle_ms();
+        if (idle_ms > limit_ms) idle_ms = limit_ms;
         if (!client_.connected() && idle_ms > port_.address_timeout_ms()) idle_ms = port_.address_timeout_ms();
         if (port_.pending() && (client_.wants_read() || !client_.connected())) idle_ms = 0;
         if (!ending_ && idle_ms > time_left_ms()) idle_ms = time_left_ms();

@@ -125,24 +125,24 @@ public:
     }
 
     int save(const uint8_t* record, size_t size) {
-        if (state_ < ready) return refusal_;
+        if (state_ < appending) return refusal_;
         if (size == 0 || size > storage::longest_record) return storage::too_large;
         if (log_ < 0) {   // the first of all
             int result = begin_generation();
             if (result > 0) result = commit_generation();
             if (result < 0) {
                 shut(log_);
-                state_ = ready;
+                state_ = appending;
                 return result;
             }
         }
-        if (state_ == ready && end_ >= limit()) return storage::full;
+        if (state_ == appending && end_ >= limit()) return storage::full;
         if (end_ > longest_log - storage::frame_head - size) return storage::full;
         return append(record, size);
     }
 
     int sync() {
-        if (state_ != ready) return refusal();
+        if (state_ != appending) return refusal();
         if (synced_) return 1;
         if (!retried([&] { return disk.fdatasync(log_); })) return broken_by();   // what it did write nobody knows
         synced_ = true;
@@ -163,12 +163,12 @@ public:
     }
 
 private:
-    enum State : uint8_t { closed, loading, refused, broken, ready, compacting };
+    enum State : uint8_t { closed, loading, refused, broken, appending, compacting };
     static constexpr uint32_t head_size = 16;
     static constexpr uint32_t longest_log = 0x7FFFFFFF;
     static constexpr char magic[9] = "mqttlog1";
 
-    int refusal() const { return state_ < ready ? refusal_ : int{storage::misused}; }
+    int refusal() const { return state_ < appending ? refusal_ : int{storage::misused}; }
     int refuse(State state, int why) {
         state_ = state;
         return refusal_ = why;
@@ -251,7 +251,7 @@ private:
         log_ = open_file("log", O_RDWR);
         if (log_ < 0 && errno != ENOENT) return not_read();
         if (log_ < 0) {
-            state_ = ready;
+            state_ = appending;
             return 0;
         }
         uint8_t head[head_size];
@@ -305,7 +305,7 @@ private:
         // It may be in the system's memory only, if a process ended and no power was cut. From here on it is relied on.
         // If that fails, it may be gone from the disk and yet be read; then only a new generation helps.
         if (!retried([&] { return disk.fdatasync(log_); }) || !sync_folder(folder_)) return refuse(broken, not_read());
-        state_ = ready;
+        state_ = appending;
         return 0;
     }
     // Is there a mark anywhere behind this place?
@@ -402,7 +402,7 @@ private:
             shut(parent);
         }
         committed_ = end_;
-        state_ = ready;
+        state_ = appending;
         synced_ = true;
         mark();
         return 1;
@@ -414,7 +414,7 @@ private:
     uint32_t end_ = 0;         // of what is whole in the log
     uint32_t committed_ = 0;   // the log's size after the last compaction
     State state_ = closed;
-    int refusal_ = storage::misused;   // what is answered before `ready`
+    int refusal_ = storage::misused;   // what is answered before `appending`
     bool synced_ = true;       // nothing was saved since sync()
     bool ragged_ = false;      // the file may go on behind end_
 };

@@ -174,7 +174,7 @@ public:
     }
 
     int save(const uint8_t* record, size_t size) {
-        if (state_ < ready) return refusal();
+        if (state_ < appending) return refusal();
         if (size == 0 || size > geometry().longest_record()) return storage::too_large;
         const uint32_t total = geometry().record_size(static_cast<uint32_t>(size));
         if (step_ == filling && total > geometry().sector_size - at_) close_sector();
@@ -204,7 +204,7 @@ public:
         return 1;
     }
 
-    int sync() { return state_ == ready ? 1 : refusal(); }
+    int sync() { return state_ == appending ? 1 : refusal(); }
 
     int compact() {
         if (state_ < broken) return refusal();
@@ -229,7 +229,7 @@ public:
         first_ = first();
         count_ = step_ == filling ? index_ + 1 : index_;
         done_ = 0;
-        state_ = ready;
+        state_ = appending;
         return 1;
     }
 
@@ -246,14 +246,14 @@ public:
 
 private:
     // No member has a name that a socket's port has, so that the two can be bases of one.
-    enum State : uint8_t { unmounted, loading, refused, broken, ready, compacting };
+    enum State : uint8_t { unmounted, loading, refused, broken, appending, compacting };
     enum Step : uint8_t { erasing, first_head, second_head, filling };   // of the sector index_ of the generation being written
     static constexpr uint16_t was_committed = 0x8000;
 
     const Geometry& geometry() const { return flash.geometry; }
     static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
     static int sign(int result) { return result < 0 ? int{storage::failed} : result; }
-    int refusal() const { return state_ < ready && refusal_ != 0 ? int{refusal_} : int{storage::misused}; }
+    int refusal() const { return state_ < appending && refusal_ != 0 ? int{refusal_} : int{storage::misused}; }
     int refuse(int why) {
         state_ = refused;
         return refusal_ = static_cast<int8_t>(why);
@@ -359,7 +359,7 @@ private:
         generation_ = newest_ = 1;
         step_ = result > 0 ? first_head : erasing;
         index_ = at_ = 0;
-        state_ = ready;
+        state_ = appending;
         return 0;
     }
 
@@ -415,7 +415,7 @@ private:
         if (after == 0) return refuse(storage::corrupt);
         const int all = geometry().resume && whole_ ? blank(sector(), at_) : 0;
         if (all < 0) return storage::failed;
-        state_ = ready;
+        state_ = appending;
         step_ = filling;
         if (all == 0) close_sector();
         return 0;
@@ -442,7 +442,7 @@ private:
     int program_head(uint32_t index, uint32_t copy) {
         fill(0, buffer_, 0);
         storage::put_u32(buffer_, generation_);
-        const bool committed = state_ == ready || index == 0;
+        const bool committed = state_ == appending || index == 0;
         storage::put_u32(buffer_ + 4, (index | (committed ? was_committed : 0U)) << 16 | uint32_t{'m'} << 8 | 'J');
         storage::put_u32(buffer_ + 8, index != 0 ? end_ : 0);
         storage::put_u32(buffer_ + 12, head_crc(buffer_));
@@ -454,7 +454,7 @@ private:
     int open_sector() {
         if (step_ == erasing) {
             const uint32_t spare = geometry().spare_sectors(), unused = geometry().sector_count - count_;
-            if (index_ >= (state_ == ready ? geometry().sector_count - spare : least(spare, unused))) return storage::full;
+            if (index_ >= (state_ == appending ? geometry().sector_count - spare : least(spare, unused))) return storage::full;
             if (index_ != 0 && at_ != 0) end_ = at_;
             const int result = flash.erase(sector());
             if (result <= 0) return sign(result);
@@ -476,7 +476,7 @@ private:
     void sector_is_open() {
         step_ = filling;
         at_ = geometry().first_record();
-        if (state_ == ready) count_ = index_ + 1;
+        if (state_ == appending) count_ = index_ + 1;
     }
 
     // The small ones first: on a Cortex-M0 that is 60 bytes of code less.
@@ -484,7 +484,7 @@ private:
     Step step_ = erasing;
     bool whole_ = false;        // all sectors of the generation have both copies of their heads
     bool emptying_ = false;
-    int8_t refusal_ = 0;        // what is answered before `ready`; 0: misused
+    int8_t refusal_ = 0;        // what is answered before `appending`; 0: misused
     uint32_t generation_ = 0;   // that is read or written
     uint32_t newest_ = 0;       // the highest number in any head
     uint32_t first_ = 0, count_ = 0;   // the sectors of the generation that counts

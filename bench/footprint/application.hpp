@@ -5,7 +5,29 @@
 #include "board.h"
 #include "mqtt.hpp"
 
-struct Port {
+#if FOOTPRINT_STORE == 2   // the session is kept on flash
+#include "platform/journal.hpp"
+
+struct Flash {
+    static constexpr mqtt::Geometry geometry{board_sector_size, board_sectors, board_granule};
+    static int read(uint32_t address, uint8_t* data, size_t size) { return board_flash_read(address, data, size); }
+    static int program(uint32_t address, const uint8_t* data, size_t size) { return board_flash_program(address, data, size); }
+    static int erase(uint32_t sector) { return board_flash_erase(sector); }
+};
+using Store = mqtt::Journal<Flash>;
+#elif FOOTPRINT_STORE == 1   // it is given to the board
+struct Store {
+    int load(uint8_t* record, size_t size) { return board_store('l', record, size); }
+    int save(const uint8_t* record, size_t size) { return board_store('s', record, size); }
+    int sync() { return board_store('d', nullptr, 0); }
+    int compact() { return board_store('c', nullptr, 0); }
+    int commit() { return board_store('e', nullptr, 0); }
+};
+#else
+struct Store {};
+#endif
+
+struct Port : Store {
     int open(std::string_view host, uint16_t port) { return board_open(host.data(), host.size(), port); }
     int read(uint8_t* data, size_t size) { return board_read(data, size); }
     int write(const uint8_t* data, size_t size) { return board_write(data, size); }
@@ -49,5 +71,7 @@ namespace library = nothing;
 namespace library = mqtt;
 #endif
 
-// Its size, where nm finds it, is what the client takes of RAM, besides the buffers that it is lent.
-#define FOOTPRINT_OF_CLIENT(Client) extern "C" const char size_of_client[sizeof(Client)] = {}
+// Its size, where nm finds it, is what the client takes of RAM, besides the buffers that it is lent; and the journal, if
+// there is one.
+#define FOOTPRINT_OF_CLIENT(Client)                                                                                    \
+    extern "C" const char size_of_client[sizeof(Client) + (std::is_empty_v<Store> ? 0 : sizeof(Store))] = {}

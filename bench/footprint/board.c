@@ -119,6 +119,40 @@ void script_board_show(const void* memory, size_t size) {
     compare(memory, size, shows);
 }
 
+// ---- storage
+
+static uint8_t flash[board_sectors * board_sector_size];   // its complement, so that it is erased at the start
+static uint8_t storing;
+
+int script_board_flash_read(uint32_t address, uint8_t* data, size_t size) {
+    for (size_t i = 0; i < size; ++i) data[i] = (uint8_t)~flash[address + i];
+    return 1;
+}
+int script_board_flash_program(uint32_t address, const uint8_t* data, size_t size) {
+    if ((++storing & 1) != 0) return 0;
+    if (((address | size) & (board_granule - 1)) != 0 || size == 0) script_failed("programs a part of a granule");
+    for (size_t i = 0; i < size; ++i) {
+        if (flash[address + i] != 0) script_failed("programs what is not erased");
+        flash[address + i] = (uint8_t)~data[i];
+    }
+    return 1;
+}
+int script_board_flash_erase(uint32_t sector) {
+    if ((++storing & 1) != 0) return 0;
+    for (size_t i = 0; i < board_sector_size; ++i) flash[sector * board_sector_size + i] = 0;
+    return 1;
+}
+int script_board_store(int what, const void* record, size_t size) {
+    (void)record;
+    if (what == 'l') return 0;
+    if (what == 's' && size == 0) script_failed("saves nothing");
+    return ++storing & 1;
+}
+
+BOARD_FUNCTION(board_flash_read);
+BOARD_FUNCTION(board_flash_program);
+BOARD_FUNCTION(board_flash_erase);
+BOARD_FUNCTION(board_store);
 BOARD_FUNCTION(board_open);
 BOARD_FUNCTION(board_read);
 BOARD_FUNCTION(board_write);

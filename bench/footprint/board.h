@@ -19,6 +19,13 @@ int board_command(void);                             // what the user wants; < 0
 void board_show(const void* memory, size_t size);    // to the user
 extern uint8_t board_reading[8];                     // of a sensor
 
+// Flash; and a place for records. Every other attempt at something does nothing yet.
+enum { board_sector_size = 1024, board_sectors = 4, board_granule = 4 };
+int board_flash_read(uint32_t address, uint8_t* data, size_t size);
+int board_flash_program(uint32_t address, const uint8_t* data, size_t size);
+int board_flash_erase(uint32_t sector);
+int board_store(int what, const void* record, size_t size);   // what: load, save, sync (d), compact, commit (e)
+
 void board_tcp(void);                                // the rest of lwIP, for its own client: calls it back
 
 int main(void);

@@ -3,8 +3,8 @@
 flash_library, flash_libc   Bytes of flash (code, constants, initial values). Each application is linked twice, with the
     client and without (see application.hpp). flash_libc is what all members of libc and libgcc in the first image
     take, by the linker's map; flash_library is the rest of what the first image has more than the second.
-ram_client   sizeof(mqtt::Client<Port>). Nothing else is static; the buffers are the application's. (lwIP's client has
-    its buffers in it.)
+ram_client   sizeof(mqtt::Client<Port>), and of the journal. Nothing else is static; the buffers are the application's. (lwIP's
+    client has its buffers in it.)
 stack   Bytes on the deepest path below main(): the application's functions, with the event that it gets, the library's
     and libc's. Calls are those of the linked image, frames those of -fcallgraph-info=su (of libc, what is pushed). A call
     through a pointer may reach what INDIRECT_CALLS names or else any function whose address is taken in the image, save
@@ -44,6 +44,8 @@ CPUS = list(MACHINES)
 REFERENCE = "lwip-mqtt-A"
 CONFIGURATIONS = {   # name: application, options
     "3.1.1-A": ("set_a.cpp", ["-DMQTT_ENABLE_V5=0"]),
+    "3.1.1-A+storage": ("set_a.cpp", ["-DMQTT_ENABLE_V5=0", "-DFOOTPRINT_STORE=1"]),
+    "3.1.1-A+journal": ("set_a.cpp", ["-DMQTT_ENABLE_V5=0", "-DFOOTPRINT_STORE=2"]),
     "3.1.1-B": ("set_b.cpp", ["-DMQTT_ENABLE_V5=0"]),
     "5.0-A": ("set_a.cpp", ["-DMQTT_ENABLE_V5=1", "-DFOOTPRINT_VERSION=v5"]),
     "5.0+3.1.1-A": ("set_a.cpp", ["-DMQTT_ENABLE_V5=1", "-DFOOTPRINT_VERSION=v5_or_v3_1_1"]),
@@ -441,6 +443,7 @@ PARTS = [   # of a function's name, without namespaces of the library
     ("Inbox", r"Inbox::"),
     ("Engine", r"BasicEngine::"),
     ("Client", r"Client::"),
+    ("Journal", r"Journal::|storage::"),
     ("packets", r"(BasicWriter|BasicReader|FixedHeader|Propert\w+|Connect|Connack|Publish|Subscribe|Suback|Disconnect|Ack)::"),
     ("packets", r"\w*(encode|decode|valid|load|store|read|write)_?\w*$"),
 ]
@@ -513,6 +516,11 @@ def write_readme(rows):
         cells = [f"{shown(here[cpu].flash_library)} + {shown(here[cpu].flash_libc)}" for cpu in cpus]
         cells += [shown(ram.pop() if len(ram) == 1 else None), shown(None if None in stacks else max(stacks))]
         table += f"| {configuration} | " + " | ".join(cells) + " |\n"
+    flash = {name: value_of(rows["cortex-m0plus", name], "flash") for name in CONFIGURATIONS}
+    if None not in flash.values():
+        table += "\n`3.1.1-A+journal` keeps the session on flash, with the port and the client object that this takes: on Cortex-M0+ " \
+                 f"{flash['3.1.1-A+storage'] - flash['3.1.1-A']} bytes\nmore in the client (`+storage`: where records go is not " \
+                 f"counted) and {flash['3.1.1-A+journal'] - flash['3.1.1-A+storage']} in `platform/journal.hpp`.\n"
     table += f"\n`{REFERENCE}` is lwIP's own client, for comparison: it resumes no session, delivers QoS 2 twice, ends " \
              "without DISCONNECT,\nand has its buffers in its object.\n"
     readme_block.write("footprint", "bench/footprint.sh", table)

@@ -30,6 +30,7 @@ public:
     }
 
     bool connect() override {
+        if (!settings_.store.empty()) return false;   // it keeps messages in memory only
         if (mosquitto_connect(client_, "127.0.0.1", settings_.port, 600) != MOSQ_ERR_SUCCESS) return false;
         while (!connected_) work();
         return true;

@@ -1,4 +1,5 @@
-// PROGRAM CASE [--port N] [--qos Q] [--size BYTES] [--in-flight N] [--count N] [--halves] [--version]
+// PROGRAM CASE [--port N] [--qos Q] [--size BYTES] [--in-flight N] [--count N] [--halves] [--store FOLDER [--no-fsync]]
+// PROGRAM --version
 //
 // Messages of one library (see subject.hpp), on the topic of all, and what they cost. CASE:
 //
@@ -11,8 +12,11 @@
 //   source      from a process that sends messages made beforehand in large writes
 //
 //   --halves    refills the window when half of it is acknowledged, not after each
+//   --store     the library keeps the session in files there
+//   --no-fsync  fsync(2) and fdatasync(2) do nothing: what is stored survives the process and not a power cut
 //
-// Prints rows `metric, value, unit`: rate; CPU time of this process, all threads; system calls that move data or wait.
+// Prints rows `metric, value, unit`: rate; CPU time of this process, all threads; system calls that move data or wait; with
+// --store, those that wait for the disk.
 #include "bench/throughput/system_calls.hpp"
 
 #include <netinet/tcp.h>
@@ -204,6 +208,7 @@ public:
         if (subscribe && !subject_->subscribe()) throw std::runtime_error("cannot subscribe");
         shared().go = true;
         begin_ = now(), cpu_ = cpu_seconds(), calls_ = bench::system_calls, counted_ = subject_->counted_calls();
+        syncs_ = bench::syncs;
     }
     void publish() {
         if (settings_.qos == 0) {
@@ -257,6 +262,7 @@ public:
         std::printf("cpu\t%.4f\tus/message\n", (cpu_seconds() - cpu_) / count * 1e6);
         std::printf("rate\t%.0f\tmessages/s\n", count / (end - begin_));
         std::printf("system_calls\t%.4f\tcalls/message\n", each(bench::system_calls - calls_));
+        if (!settings_.store.empty()) std::printf("syncs\t%.4f\tcalls/message\n", each(bench::syncs - syncs_));
         if (subject_->counted_calls() != 0)
             std::printf("system_calls_of_port\t%.4f\tcalls/message\n", each(subject_->counted_calls() - counted_));
         std::fflush(stdout);
@@ -268,7 +274,7 @@ private:
     const bool halves_;
     const std::unique_ptr<bench::Subject> subject_;
     double begin_ = 0, cpu_ = 0;
-    unsigned long calls_ = 0, counted_ = 0;
+    unsigned long calls_ = 0, counted_ = 0, syncs_ = 0;
 };
 
 int run(const std::string& what, bench::Settings settings, unsigned long count, bool halves) {
@@ -341,6 +347,8 @@ int main(int argc, char** argv) {
         else if (option == "--in-flight") settings.in_flight = number();
         else if (option == "--count") count = number();
         else if (option == "--halves") halves = true;
+        else if (option == "--no-fsync") bench::without_syncs = true;
+        else if (option == "--store" && i + 1 < argc) settings.store = argv[++i];
         else return std::fprintf(stderr, "what is '%s'?\n", argv[i]), 2;
     }
     if (argc > 1 && std::strcmp(argv[1], "--version") == 0) return std::puts(bench::subject_version().c_str()), 0;

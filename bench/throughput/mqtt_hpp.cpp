@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bench/throughput/subject.hpp"
+#include "platform/file_store.hpp"
 #include "platform/posix.hpp"
 
 namespace bench {
@@ -18,8 +19,9 @@ struct CountingPort : mqtt::posix::Tcp {
 
     unsigned long calls = 0;
 };
+struct StoringPort : CountingPort, mqtt::posix::FileStore {};
 
-class MqttHpp final : public Subject {
+template <class Port> class MqttHpp final : public Subject {
 public:
     explicit MqttHpp(const Settings& settings)
         : settings_(settings), payload_(settings.size, 'x'), rx_(65536),
@@ -27,6 +29,10 @@ public:
           client_(port_, {{rx_.data(), rx_.size()}, {tx_.data(), tx_.size()}, 1000}) {}
 
     bool connect() override {
+        if constexpr (std::is_same_v<Port, StoringPort>) {
+            port_.storage_path = settings_.store.c_str();
+            options_.clean_session = false;
+        }
         options_.host = "127.0.0.1";
         options_.port = settings_.port;
         options_.client_id = "mqtt.hpp";
@@ -68,15 +74,18 @@ private:
     const Settings settings_;
     const std::string payload_;
     std::vector<uint8_t> rx_, tx_;
-    CountingPort port_;
-    mqtt::Client<CountingPort> client_;
+    Port port_;
+    mqtt::Client<Port> client_;
     mqtt::ConnectOptions options_;
     bool subscribed_ = false, refused_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Subject> make_subject(const Settings& settings) { return std::make_unique<MqttHpp>(settings); }
+std::unique_ptr<Subject> make_subject(const Settings& settings) {
+    if (!settings.store.empty()) return std::make_unique<MqttHpp<StoringPort>>(settings);
+    return std::make_unique<MqttHpp<CountingPort>>(settings);
+}
 std::string subject_version() { return MQTT_HPP_VERSION; }
 
 }  // namespace bench

@@ -16,7 +16,12 @@ public:
 
     bool connect() override {
         const std::string url = "tcp://127.0.0.1:" + std::to_string(settings_.port);
-        if (MQTTAsync_create(&client_, url.c_str(), "paho-async", MQTTCLIENT_PERSISTENCE_NONE, nullptr) != 0) return false;
+        // Its files are written and never synchronized: they survive the process, and not a power cut.
+        const bool stored = !settings_.store.empty();
+        std::string folder = settings_.store;
+        if (MQTTAsync_create(&client_, url.c_str(), "paho-async", stored ? MQTTCLIENT_PERSISTENCE_DEFAULT : MQTTCLIENT_PERSISTENCE_NONE,
+                             stored ? folder.data() : nullptr) != 0)
+            return false;
         const auto lost = [](void*, char*) {};
         const auto arrived = [](void* self, char* name, int, MQTTAsync_message* message) {
             MQTTAsync_freeMessage(&message);
@@ -26,7 +31,7 @@ public:
         MQTTAsync_setCallbacks(client_, this, lost, arrived, nullptr);
         MQTTAsync_connectOptions options = MQTTAsync_connectOptions_initializer;
         options.keepAliveInterval = 600;
-        options.cleansession = 1;
+        options.cleansession = !stored;
         options.maxInflight = static_cast<int>(settings_.in_flight);
         options.context = this;
         options.onSuccess = [](void* self, MQTTAsync_successData*) { of(self).step(); };

@@ -16,7 +16,12 @@ public:
 
     bool connect() override {
         const std::string url = "tcp://127.0.0.1:" + std::to_string(settings_.port);
-        if (MQTTClient_create(&client_, url.c_str(), "paho-sync", MQTTCLIENT_PERSISTENCE_NONE, nullptr) != 0) return false;
+        // Its files are written and never synchronized: they survive the process, and not a power cut.
+        const bool stored = !settings_.store.empty();
+        std::string folder = settings_.store;
+        if (MQTTClient_create(&client_, url.c_str(), "paho-sync", stored ? MQTTCLIENT_PERSISTENCE_DEFAULT : MQTTCLIENT_PERSISTENCE_NONE,
+                             stored ? folder.data() : nullptr) != 0)
+            return false;
         const auto lost = [](void*, char*) {};
         const auto arrived = [](void* self, char* name, int, MQTTClient_message* message) {
             MQTTClient_freeMessage(&message);
@@ -27,6 +32,7 @@ public:
         MQTTClient_setCallbacks(client_, this, lost, arrived, delivered);
         MQTTClient_connectOptions options = MQTTClient_connectOptions_initializer;
         options.keepAliveInterval = 600;
+        options.cleansession = !stored;
         options.reliable = 0;   // else one in flight
         options.maxInflightMessages = static_cast<int>(settings_.in_flight);
         return MQTTClient_connect(client_, &options) == MQTTCLIENT_SUCCESS;

@@ -12,6 +12,7 @@ public:
         : settings_(settings), messages_(settings.qos, settings.size), marker_(1, settings.size, 1), in_(65536) {}
 
     bool connect() override {
+        if (!settings_.store.empty()) return false;
         socket_ = connected_to(settings_.port);
         return handshake(socket_, "raw");
     }

@@ -16,9 +16,11 @@ struct Settings {
     int qos = 0;
     size_t size = 16;               // of the payload
     unsigned long in_flight = 100;
+    std::string store;              // a folder to keep the session in, over the end of the process; empty: memory
 };
 
-// All blocks but publish(). 3.1.1, clean session, no keep-alive.
+// All blocks but publish(). 3.1.1, no keep-alive, clean session if there is no store. Without a way to store anything,
+// connect() fails.
 class Subject {
 public:
     virtual ~Subject() = default;

@@ -15,6 +15,8 @@
 
 namespace bench {
 inline std::atomic<unsigned long> system_calls{0};
+inline std::atomic<unsigned long> syncs{0};       // those of them that wait for a disk
+inline std::atomic<bool> without_syncs{false};    // they do nothing then
 }
 
 #define BENCH_COUNTED(result, name, parameters, arguments)                                              \
@@ -39,4 +41,17 @@ BENCH_COUNTED(int, select, (int count, fd_set* read, fd_set* write, fd_set* erro
 BENCH_COUNTED(int, pselect, (int count, fd_set* read, fd_set* write, fd_set* error, const timespec* timeout,
               const sigset_t* mask), (count, read, write, error, timeout, mask))
 BENCH_COUNTED(int, epoll_wait, (int fd, epoll_event* events, int count, int timeout), (fd, events, count, timeout))
+BENCH_COUNTED(ssize_t, pwritev, (int fd, const iovec* parts, int count, off_t at), (fd, parts, count, at))
+#undef BENCH_COUNTED
+
+#define BENCH_COUNTED(name)                                                                             \
+    extern "C" __attribute__((visibility("default"))) int name(int fd) {                                \
+        static const auto next = reinterpret_cast<int (*)(int)>(::dlsym(RTLD_NEXT, #name));             \
+        if (bench::without_syncs) return 0;                                                             \
+        bench::system_calls.fetch_add(1, std::memory_order_relaxed);                                    \
+        bench::syncs.fetch_add(1, std::memory_order_relaxed);                                           \
+        return next(fd);                                                                                \
+    }
+BENCH_COUNTED(fsync)
+BENCH_COUNTED(fdatasync)
 #undef BENCH_COUNTED

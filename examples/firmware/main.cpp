@@ -6,8 +6,13 @@
 //   thermostat/status        published, QoS 1, kept                   "online"; "offline" (also as its will)
 //   thermostat/set           subscribed to, QoS 2                     "22.5": the temperature to keep, 5 to 30 degrees
 //   thermostat/stop          subscribed to, QoS 2                     anything: says goodbye, and main() returns
+//   thermostat/reading       with a journal: each second, QoS 2       "1795889331 19.25": seconds since 1970, temperature
 //
-// Arguments (semihosting): the broker's address and port, and with TLS a file with the CA of its certificate. Without a network, or a broker, it goes on heating.
+// With a journal (see port.hpp) readings are taken without a network or a broker, too, and survive resets and power cuts: all
+// arrive, in order and once, as long as there is room; then the oldest make place.
+//
+// Arguments (semihosting): the broker's address and port; with TLS a file with the CA of its certificate; with a journal
+// the file that is its flash. Without a network, or a broker, it goes on heating.
 #include "board.h"
 
 #define MQTT_ENABLE_V5 0   // 3.1.1 is enough here; MQTT 5 would be twice the code
@@ -81,7 +86,7 @@ struct Thermostat {
 
 // ---- the application. All of its memory is here, and none of it on the stack or on a heap.
 
-uint8_t rx[256], tx[1024];
+uint8_t rx[256], tx[has_journal ? 8192 : 1024];
 Port port;   // TCP, or TLS over it: see port.hpp
 mqtt::Client client(port, {rx, tx, 4});
 mqtt::ConnectOptions options;
@@ -110,16 +115,32 @@ void publish() {
     tell(due.temperature, "thermostat/temperature", Number(thermostat.temperature, 2), mqtt::Retain::no);
 }
 
+uint32_t recorded, durable;   // the last reading, and the last that survives a power cut: its time
+
+// Becomes durable in one of the next calls of poll(), and is not sent before.
+void record(uint32_t seconds) {
+    recorded = seconds;
+    constexpr Text topic = "thermostat/reading";
+    char text[24];
+    size_t size = 0;
+    for (const Text part : {Text(Number(seconds)), Text(" "), Text(Number(thermostat.temperature, 2))})
+        for (const char c : part) text[size++] = c;
+    while (client.publish(topic, Text(text, size), mqtt::QoS::exactly_once).error == mqtt::Error::no_space)
+        if (client.drop_waiting(mqtt::QoS::exactly_once, topic, 1) == 0) break;   // all of them are under way
+}
+
 // Steps the control once a second. Returns the milliseconds until the next time.
 uint32_t control() {
-    static uint32_t begin = board_now_ms();
+    static uint32_t begin = board_now_ms(), seconds = uint32_t(board_time(nullptr));
     const uint32_t passed = board_now_ms() - begin;
     if (passed < 1000) return 1000 - passed;
     begin += 1000;
+    ++seconds;
     const bool heating = thermostat.heating;
     thermostat.step();
     due.temperature = true;
     if (thermostat.heating != heating) due.heating = true;
+    if constexpr (has_journal) record(seconds);
     return 0;
 }
 
@@ -154,24 +175,52 @@ void handle(const mqtt::Event& event) {
     }
 }
 
+void tell_durable() {
+    if (durable == recorded || !client.stored()) return;
+    durable = recorded;
+    print("on flash: readings up to ");
+    print(Number(durable));
+    print("\n");
+}
+
+// With a journal: reads what is unfinished, which is sent first.
+void start() {
+    mqtt::Result started = client.connect(options);
+#if FIRMWARE_JOURNAL
+    // A journal that is damaged, or of another geometry: heating is more important. It is said, and begun anew. And what is left
+    // of a session with another broker is of no use to this one.
+    if (started.error == mqtt::Error::storage_corrupt || started.error == mqtt::Error::storage_foreign) {
+        print(mqtt::to_string(started.error));
+        print(": the journal is erased\n");
+        while (client.erase_storage() == 0) {}
+        started = client.connect(options);
+    }
+    if (started.error == mqtt::Error::other_session) {
+        print("another broker: what was for the last one is dropped\n");
+        options.replace_session = true;
+        started = client.connect(options);
+    }
+#endif
+    if (!started.ok()) board_fail(mqtt::to_string(started.error));
+}
+
 }  // namespace
 
 int main() {
     board_init();
     network_start();
-    port.prepare(board_argument(3));
+    port.prepare(3);
 
     options.host = board_argument(1) != nullptr ? board_argument(1) : "10.0.2.2";
     options.port = board_argument(2) != nullptr ? parse_port(board_argument(2)) : 1883;
     options.client_id = "thermostat";
-    // Commands that come while we are away are kept for us. After a reset the client has forgotten the session, and the
-    // broker has not. That is well with what we do: it publishes at QoS 1 at most, and to be told a temperature twice
-    // does no harm.
+    // Commands that come while we are away are kept for us. Without a journal the client has forgotten the session after a
+    // reset, and the broker has not. That is well with what we do then: it publishes at QoS 1 at most, and to be told a
+    // temperature twice does no harm.
     options.clean_session = false;
     options.keep_alive = 30;
     options.will = {"thermostat/status", "offline", mqtt::QoS::at_least_once, mqtt::Retain::yes};
-    const mqtt::Result started = client.connect(options);
-    if (!started.ok()) board_fail(mqtt::to_string(started.error));
+    start();
 
     while (true) {
         const uint32_t next_ms = control();                // the application's own work
@@ -180,6 +229,7 @@ int main() {
 
         network_poll();                                    // frames to lwIP, and lwIP's timers
         const mqtt::Event event = client.poll();           // reads what lwIP has, writes what is queued
+        if constexpr (has_journal) tell_durable();
         if (event.kind == mqtt::Event::disconnected && event.error == mqtt::Error::ok) break;
         if (event.kind != mqtt::Event::none) {
             handle(event);

@@ -9,7 +9,7 @@ import sys
 
 FLASH = {".text", ".ARM.exidx", ".data"}
 RAM = {".data", ".bss", ".stack"}
-PARTS = ["mqtt.hpp", "platform/lwip.hpp", "platform/mbedtls.hpp", "lwIP", "mbedTLS", "board", "application", "libc, libgcc",
+PARTS = ["mqtt.hpp", "platform/lwip.hpp", "platform/mbedtls.hpp", "platform/journal.hpp", "lwIP", "mbedTLS", "board", "application", "libc, libgcc",
          "stack"]
 
 
@@ -18,7 +18,7 @@ def part_of(section, file):
         return "libc, libgcc"
     if "/lwip/" in file:
         return "lwIP"
-    if re.search(r"/mbedtls\d+/|/mbed_time.o$", file) or "4Port7memory_" in section:
+    if re.search(r"/mbedtls\d+/|/mbed_time.o$", file) or "4Link7memory_" in section:
         return "mbedTLS"
     if "/board/" in file or file.endswith("/network.o"):
         return "board"
@@ -26,6 +26,8 @@ def part_of(section, file):
         return "platform/lwip.hpp"
     if "4mqtt7mbedtls" in section:
         return "platform/mbedtls.hpp"
+    if "4mqtt7Journal" in section:
+        return "platform/journal.hpp"
     return "mqtt.hpp" if "4mqtt" in section else "application"
 
 

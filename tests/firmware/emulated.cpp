@@ -11,12 +11,16 @@
 #include "tests/support/device.hpp"
 #include "tests/support/namespace.hpp"
 #include "tests/support/program.hpp"
+#include "tests/support/random.hpp"
 #include "tests/support/sockets.hpp"
 #include "tests/support/testing.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "mqtt.hpp"
 
@@ -50,9 +54,7 @@ class Firmware {
 public:
     Firmware(const std::string& arguments, uint16_t port, const std::string& machine = "mps2-an385",
              const std::string& image = "firmware.elf", const std::string& host = "10.0.2.2")
-        // A hung firmware would run for ever; and QEMU is to end with this program, however it ends.
-        : program_({test::find_program("timeout"), "300", test::find_program("setpriv"), "--pdeathsig", "KILL",
-                    test::find_program("qemu-system-arm"), "-M", machine, "-kernel", images() + "/" + image,
+        : program_({test::find_program("qemu-system-arm"), "-M", machine, "-kernel", images() + "/" + image,
                     "-display", "none", "-monitor", "none", "-serial", "stdio", "-semihosting-config",
                     "enable=on,target=native,arg=fw,arg=" + host + ",arg=" + std::to_string(port) + ",arg=" + arguments,
                     "-nic", "user,model=lan9118"}) {}
@@ -64,9 +66,10 @@ public:
     // Ends its `waits_for_host()`.
     void go_on() { program_.write("."); }
     std::string out() const { return program_.out(); }
+    // As if its power were cut.
     void kill() {
         ended_ = true;
-        program_.signal(SIGTERM);   // timeout passes it on
+        program_.signal(SIGKILL);
         (void)program_.ends();
     }
     // Waits until it ends.
@@ -507,6 +510,160 @@ TEST_CASE("firmware over TLS sleeps while nothing happens, and is woken by a fra
     }
 }
 
+// ---- with a journal on flash, which is a file: QEMU is killed, and started again with the same one
+
+namespace {
+
+struct Powered : Firmware {
+    Powered(const std::string& what, uint16_t port, const test::TemporaryFolder& folder, const std::string& more)
+        : Firmware(what + ",arg=" + (folder.path / "flash").string() + ",arg=" + more, port, "mps2-an385", "firmware_journal.elf") {}
+};
+
+std::string acknowledgement(int first_byte, const std::string& packet_id) {
+    return std::string{static_cast<char>(first_byte), 2} + packet_id;
+}
+
+}  // namespace
+
+TEST_CASE("firmware with a journal goes on with a QoS 2 message wherever the power was cut [MQTT-4.4.0-1]") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::live);
+    const test::TemporaryFolder folder;
+    std::string id, publish;
+    {
+        Powered firmware("cut-in-sending", endpoint.port(), folder, "1");
+        Server server(endpoint);
+        server.accepts();
+        publish = server.expects(mqtt::PacketType::publish);
+        id = publish.substr(14, 2);
+        firmware.kill();
+    }
+    {
+        Powered firmware("cut-in-sending", endpoint.port(), folder, "0");
+        Server server(endpoint);
+        server.accepts(true);
+        std::string again = server.expects(mqtt::PacketType::publish);
+        CHECK((again[0] & 8) != 0);   // [MQTT-3.3.1-1]
+        again[0] = publish[0];
+        CHECK((again == publish));
+        CHECK(server.sends(acknowledgement(0x50, id)));
+        CHECK((server.expects(mqtt::PacketType::pubrel) == acknowledgement(0x62, id)));
+        firmware.kill();
+    }
+    for (int i = 0; i < 2; ++i) {
+        Powered firmware("cut-in-sending", endpoint.port(), folder, "0");
+        Server server(endpoint);
+        server.accepts(true);
+        CHECK((server.expects(mqtt::PacketType::pubrel) == acknowledgement(0x62, id)));
+        if (i == 0) {
+            firmware.kill();
+            continue;
+        }
+        CHECK(server.sends(acknowledgement(0x70, id)));
+        server.expects_disconnect();
+        firmware.passes();
+    }
+    Powered firmware("cut-in-sending", endpoint.port(), folder, "1");   // nothing is left of it
+    Server server(endpoint);
+    server.accepts(true);
+    const std::string next = server.expects(mqtt::PacketType::publish);
+    CHECK((next[0] & 8) == 0);
+    CHECK((next.substr(14, 2) != id));   // ids go on where they were
+    const std::string next_id = next.substr(14, 2);
+    CHECK(server.sends(acknowledgement(0x50, next_id)));
+    server.expects(mqtt::PacketType::pubrel);
+    CHECK(server.sends(acknowledgement(0x70, next_id)));
+    server.expects_disconnect();
+    firmware.passes();
+}
+
+TEST_CASE("firmware with a journal is told a QoS 2 message once, wherever the power was cut [MQTT-4.3.3-2]") {
+    NEEDS_FIRMWARE;
+    test::Endpoint endpoint(test::Kind::live);
+    const test::TemporaryFolder folder;
+    const std::string publish("\x34\x06\x00\x01t\x00\x07!", 8), id = publish.substr(5, 2);
+    {
+        Powered firmware("cut-in-receiving", endpoint.port(), folder, "2");
+        Server server(endpoint);
+        server.accepts();
+        CHECK(server.sends(publish));
+        CHECK((server.expects(mqtt::PacketType::pubrec) == acknowledgement(0x50, id)));
+        CHECK(firmware.prints("received"));
+        firmware.kill();
+    }
+    {
+        Powered firmware("cut-in-receiving", endpoint.port(), folder, "1");
+        Server server(endpoint);
+        server.accepts(true);
+        CHECK(server.sends("\x3C" + publish.substr(1)));
+        CHECK((server.expects(mqtt::PacketType::pubrec) == acknowledgement(0x50, id)));
+        CHECK(server.sends(acknowledgement(0x62, id)));
+        CHECK((server.expects(mqtt::PacketType::pubcomp) == acknowledgement(0x70, id)));
+        CHECK(firmware.out().find("received") == std::string::npos);
+        firmware.kill();
+    }
+    Powered firmware("cut-in-receiving", endpoint.port(), folder, "1");
+    Server server(endpoint);
+    server.accepts(true);
+    CHECK(server.sends(publish));        // another one, with an id that is free again
+    CHECK(firmware.prints("received"));
+    CHECK((server.expects(mqtt::PacketType::pubrec) == acknowledgement(0x50, id)));
+    CHECK(server.sends(acknowledgement(0x62, id)));
+    CHECK((server.expects(mqtt::PacketType::pubcomp) == acknowledgement(0x70, id)));
+    server.expects_disconnect();
+    firmware.passes();
+}
+
+TEST_CASE("firmware with a journal whose power is cut again and again: nothing durable is lost, and nothing comes twice") {
+    NEEDS_MOSQUITTO;
+    const Mosquitto broker;
+    const test::TemporaryFolder folder;
+    // It does not look until the end, and mosquitto 2.0.11 sends as many QoS 2 messages as come, whatever was acknowledged.
+    test::Device<mqtt::posix::Tcp> owner(broker.port, "owner", 4096, 65536, 5000);
+    owner.connect();
+    owner.subscribe("test/number");
+    wire::Random random(1);
+    std::vector<std::string> durable;   // in order
+    const unsigned cuts = testing::long_run() ? 400 : 40;
+    for (unsigned run = 1; run <= cuts + 1; ++run) {
+        CAPTURE(run);
+        Powered firmware("numbers", broker.port, folder, std::to_string(run) + (run <= cuts ? ",arg=60" : ",arg=20"));
+        const std::string begin = "stored " + std::to_string(run) + ".";
+        if (run > cuts) {
+            firmware.passes();
+        } else {
+            REQUIRE(firmware.prints(begin + std::to_string(1 + random.below(12)) + "\n"));
+            for (size_t spin = random.below(1000000); spin != 0; --spin) asm volatile("");
+            firmware.kill();
+        }
+        const std::string out = firmware.out();
+        for (size_t at = out.find(begin); at != out.npos; at = out.find(begin, at + 1)) {
+            const size_t end = out.find('\n', at);
+            if (end != out.npos) durable.push_back(out.substr(at + 7, end - at - 7));
+        }
+    }
+    size_t found = 0, twice = 0;
+    std::set<std::string> seen;
+    for (std::string last; last != std::to_string(cuts + 1) + ".20";) {
+        const std::string pair = owner.next().payload;
+        const uint8_t* const bytes = mqtt::Bytes(pair).data();
+        last = std::to_string(mqtt::load_u32(bytes)) + "." + std::to_string(mqtt::load_u32(bytes + 4));
+        twice += !seen.insert(last).second;
+        found += found != durable.size() && last == durable[found];
+    }
+    CHECK(twice == 0);
+    CHECK(found == durable.size());      // all of them, in order
+    CHECK(durable.size() >= cuts);
+}
+
+TEST_CASE("firmware whose flash is used in a way that flash does not allow says so, and ends") {
+    NEEDS_FIRMWARE;
+    const test::TemporaryFolder folder;
+    Powered firmware("programmed-twice", 1, folder, "");
+    firmware.ends_with(98);
+    CHECK(firmware.out() == "assertion failed: flash: programmed twice\n");
+}
+
 // ---- examples/firmware
 
 namespace {
@@ -591,4 +748,42 @@ TEST_CASE("examples/firmware: the thermostat does the same over TLS") {
     CHECK(owner.next("status") == "offline");
     thermostat.passes();
     CHECK(broker.log().find("Client thermostat disconnected.") != std::string::npos);
+}
+
+TEST_CASE("examples/firmware: readings that were on flash when the power was cut arrive, once and in order, broker or not") {
+    NEEDS_MOSQUITTO;
+    const test::TemporaryFolder data;
+    Mosquitto broker("persistence true\npersistence_location " + data.path.string() + "/\n");
+    Owner owner(broker.port);
+    struct Run {
+        long first, last;   // readings that were said to be durable
+    };
+    const auto powered_until = [&](size_t told) {
+        Firmware thermostat((data.path / "flash").string(), broker.port, "mps2-an385", "thermostat_journal.elf");
+        std::vector<long> durable;
+        REQUIRE(eventually([&] {
+            durable.clear();
+            const std::string out = thermostat.out(), begin = "on flash: readings up to ";
+            for (size_t at = out.find(begin); at != out.npos && out.find('\n', at) != out.npos; at = out.find(begin, at + 1))
+                durable.push_back(std::atol(out.c_str() + at + begin.size()));
+            return durable.size() >= told || test::pause();
+        }));
+        thermostat.kill();
+        return Run{durable.front(), durable.back()};
+    };
+    std::vector<Run> runs{powered_until(2)};
+    broker.process.stop();
+    runs.push_back(powered_until(3));
+    runs.push_back(powered_until(3));
+    REQUIRE(broker.start());
+    runs.push_back(powered_until(3));
+    Firmware thermostat((data.path / "flash").string(), broker.port, "mps2-an385", "thermostat_journal.elf");
+    std::vector<long> readings;
+    while (readings.empty() || readings.back() <= runs.back().last) readings.push_back(std::stol(owner.next("reading")));
+    for (size_t i = 1; i < readings.size(); ++i) CHECK(readings[i] > readings[i - 1]);
+    for (const Run& run : runs)
+        for (long second = run.first; second <= run.last; ++second)
+            CHECK(std::count(readings.begin(), readings.end(), second) == 1);
+    owner.tells("stop", "");
+    thermostat.passes();
 }

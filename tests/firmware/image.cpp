@@ -1,9 +1,10 @@
 // The firmware that the tests run in QEMU: one image, whose arguments say what to do.
 //
-//     fw HOST PORT CASE [CA]
+//     fw HOST PORT CASE [CA] [FLASH [WORD ...]]
 //
 // HOST is 10.0.2.2, which is 127.0.0.1 of the machine that runs QEMU; broker.test is the same. CA: a file with the CA's
-// certificate, if the firmware is built with TLS; then all goes through that. The exit code says what came of it: 0 all is as it
+// certificate, if the firmware is built with TLS; then all goes through that. FLASH: the file that is its flash, if it is built
+// with a journal; and what the case wants to know. The exit code says what came of it: 0 all is as it
 // should be; 1 a check failed, or something was waited for in vain, and the serial line says which; 2 there is no such
 // case; 98 an assertion of lwIP or the client failed, 99 a fault (examples/firmware/board). tests/firmware/emulated.cpp is
 // the other side: it waits for what is printed here, and `waits_for_host()` for a byte from there.
@@ -564,6 +565,72 @@ void tls_figures() {
 }
 #endif
 
+#if FIRMWARE_JOURNAL
+unsigned next_argument;   // after FLASH
+uint32_t argument(unsigned index) {
+    uint32_t value = 0;
+    for (const char* digit = board_argument(next_argument + index); digit != nullptr && *digit != 0; ++digit)
+        value = value * 10 + static_cast<uint32_t>(*digit - '0');
+    return value;
+}
+
+void start_session() {
+    options.clean_session = false;
+    CHECK(client.connect(options).ok());
+}
+void shut_down() {
+    mqtt::Shutdown<Port> off(client, 10000);
+    while (!off.done()) {
+        network_poll();
+        (void)off.poll();
+    }
+    CHECK(client.stored());
+    CHECK(client.unacknowledged() == 0);
+}
+
+// One message of QoS 2: sent anew if argument 0 is 1, or else still in the journal. Until it is done.
+void cut_in_sending() {
+    start_session();
+    const bool is_new = argument(0) == 1;
+    CHECK(client.unacknowledged() == !is_new);
+    if (is_new) CHECK(publish(10, QoS::exactly_once));
+    UNTIL(seen.acknowledged == 1);
+    shut_down();
+}
+
+// Takes as many messages as argument 0 says.
+void cut_in_receiving() {
+    start_session();
+    for (uint32_t i = 1; i <= argument(0); ++i) {
+        UNTIL(seen.messages == i);
+        print_line("received");
+    }
+    UNTIL(seen.pubrel == argument(0));
+    shut_down();
+}
+
+void programmed_twice() {
+    const uint8_t granule[flash_granule] = {};
+    for (int i = 0; i < 2; ++i) CHECK(flash_program(0, granule, sizeof granule) > 0);
+}
+
+// Publishes pairs of RUN and 1 to COUNT, with RUN and COUNT from the arguments, and tells which of them are durable.
+void numbers() {
+    const uint32_t run = argument(0), count = argument(1);
+    start_session();
+    for (uint32_t i = 1; i <= count; ++i) {
+        uint8_t pair[8];
+        mqtt::store_u32(pair, run);
+        mqtt::store_u32(pair + 4, i);
+        UNTIL(client.publish("test/number", pair, QoS::exactly_once).ok());
+        UNTIL(client.stored());
+        print_line("stored ", run, ".", i);
+    }
+    UNTIL(client.unacknowledged() == 0);
+    shut_down();
+}
+#endif
+
 void fault() { *reinterpret_cast<volatile uint32_t*>(0x50000000) = 1; }
 void overflow() {   // of the stack
     uint8_t local[256];
@@ -601,6 +668,12 @@ constexpr struct {
     {"tls-reconnects", tls_reconnects},
     {"tls-figures", tls_figures},
 #endif
+#if FIRMWARE_JOURNAL
+    {"cut-in-sending", cut_in_sending},
+    {"cut-in-receiving", cut_in_receiving},
+    {"numbers", numbers},
+    {"programmed-twice", programmed_twice},
+#endif
     {"fault", fault},
     {"overflow", overflow},
     {"assertion", broken_assertion},
@@ -611,7 +684,12 @@ constexpr struct {
 int main() {
     board_init();
     network_start();
-    port.prepare(board_argument(4));
+    const unsigned next = port.prepare(4);
+#if FIRMWARE_JOURNAL
+    next_argument = next;
+#else
+    (void)next;
+#endif
 
     options.host = board_argument(1);
     for (const char* digit = board_argument(2); *digit != 0; ++digit)

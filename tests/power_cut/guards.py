@@ -46,8 +46,8 @@ GUARDS = [
     ("somebody else's flash", JOURNAL, "if (result == 0) return refuse(storage::foreign);", ""),
     ("what is alive is not overwritten", JOURNAL, ": least(spare, unused))) return storage::full;",
      ": geometry().sector_count)) return storage::full;"),
-    ("room for the next compaction", JOURNAL, "(state_ == ready ? geometry().sector_count - spare :",
-     "(state_ == ready ? geometry().sector_count :"),
+    ("room for the next compaction", JOURNAL, "(state_ == appending ? geometry().sector_count - spare :",
+     "(state_ == appending ? geometry().sector_count :"),
 
     ("the CRC of a record", FILES, "if (done == length && crc == storage::get_u32(head + 4)) {", "if (done == length) {"),
     ("the CRC of the log's head", FILES,

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "semihosting.h"
+
 // ---- registers: Arm's "AN385 Application Note" and "Cortex-M System Design Kit" for the UART, ARMv7-M for SysTick
 
 #define UART_DATA     BOARD_REGISTER(0x40004000)
@@ -59,20 +61,7 @@ void board_print(const char* text) { board_write(text, strlen(text)); }
 
 int board_read(void) { return (UART_STATE & uart_rx_full) != 0 ? (int)(UART_DATA & 0xFF) : -1; }
 
-// ---- semihosting: Arm's "Semihosting for AArch32 and AArch64"
-
-enum {
-    sys_open = 0x01, sys_close = 0x02, sys_read = 0x06, sys_time = 0x11, sys_get_cmdline = 0x15, sys_exit_extended = 0x20,
-    read_binary = 1,
-    application_exit = 0x20026,
-};
-
-static uint32_t semihosting(uint32_t operation, const void* argument) {
-    register uint32_t r0 __asm__("r0") = operation;
-    register const void* r1 __asm__("r1") = argument;
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-    return r0;
-}
+// ---- what semihosting gives
 
 const char* board_argument(unsigned index) {
     static char line[256];
