@@ -1844,12 +1844,13 @@ public:
     // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by
     // errors.
     template <class Packet> Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
-        if constexpr (wide) {
-            const auto encoder = [&](Buffer out, Version v) { return encode(packet, out, v, with_rest); };
-            return append_by(encoder, packet.first_byte(), reserve, with_rest);
-        } else {
-            return append_by(Encoder{encode_any<Packet>, &packet, with_rest}, packet.first_byte(), reserve, with_rest);
-        }
+        // A type of its own for each packet, or one for all of them.
+        const auto encoder = [](const void* p, Buffer out, Version version, bool rest) {
+            return encode(*static_cast<const Packet*>(p), out, version, rest);
+        };
+        using Function = Encoded (*)(const void*, Buffer, Version, bool);
+        using Encoder = std::conditional_t<wide, decltype(encoder), Function>;
+        return append_by<Encoder>(encoder, &packet, packet.first_byte(), reserve, with_rest);
     }
     // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
     // False: there is no room.
@@ -2538,23 +2539,13 @@ private:
         return true;
     }
 
-    // One append_by() for all packets, where size counts.
-    struct Encoder {
-        Encoded (*encode)(const void* packet, Buffer out, Version version, bool with_rest);
-        const void* packet;
-        bool with_rest;
-        Encoded operator()(Buffer out, Version version) const { return encode(packet, out, version, with_rest); }
-    };
-    template <class Packet>
-    static Encoded encode_any(const void* packet, Buffer out, Version version, bool with_rest) {
-        return encode(*static_cast<const Packet*>(packet), out, version, with_rest);
-    }
-    template <class Encode>
-    MQTT_HOT Encoded append_by(const Encode& encoder, uint8_t first_byte, Reserve reserve, bool with_rest) {
+    template <class Encoder>
+    MQTT_HOT Encoded append_by(Encoder encoder, const void* packet, uint8_t first_byte, Reserve reserve,
+                               bool with_rest) {
         const bool kept = awaits_answer(first_byte);
         const size_t aside = reserve + (kept ? entry_size : 0);
         Encoded out;
-        do out = encoder(Buffer(data_ + at_[end], room(aside)), version());
+        do out = encoder(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
         while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
         if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
         if (out.error != Error::ok) return out;
@@ -2686,7 +2677,7 @@ private:
     Offset capacity_;
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
-    Offset at_[marks] = {0, 0, 0, 0, nowhere, nowhere};
+    Offset at_[marks] = {0, 0, 0, 0, nowhere, nowhere, 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
     uint16_t next_id_ = 1;
@@ -3212,7 +3203,7 @@ public:
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
     MQTT_HOT bool tick() {
         if (state_ == State::waiting && time_left() == 0) enter(State::opening);
-        if (state_ != State::connected || !ping_is_due()) return false;
+        if (state_ != State::connected || (wide && !ping_may_be_due()) || ping_due() != 0) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
             pinged_at_ = now_;
@@ -3625,9 +3616,8 @@ private:
         return least(left_of(sent_at_, outbox_.ping_waits() ? forever : ping_interval()),
                      left_of(received_at_, pinging_ ? forever : ping_interval()));
     }
-    bool ping_is_due() const {   // the same, without saying when
-        const uint32_t interval = ping_interval();
-        return (now_ - sent_at_ >= interval || now_ - received_at_ >= interval) && ping_due() == 0;
+    bool ping_may_be_due() const {   // a quick look
+        return now_ - sent_at_ >= ping_interval() || now_ - received_at_ >= ping_interval();
     }
 
     // ---- sending
@@ -4814,9 +4804,9 @@ public:
     // with one write, and reads once. Views in an event are valid until the next call, and a received QoS 1 or 2
     // message is acknowledged by the next call, unless `manual_ack` is set.
     Event poll() {
-        Event event;
-        advance(event);
-        if constexpr (counting) port_.statistics.count(event, port_.now_ms());
+        if constexpr (!counting) return advance();
+        const Event event = advance();
+        count(event);
         return event;
     }
 
@@ -5009,20 +4999,25 @@ private:
         return engine_.subscribe(packet);
     }
 
-    MQTT_HOT void advance(Event& event) {
+    MQTT_HOT Event advance() {
+        Event event;
         engine_.at(port_.now_ms());
         if constexpr (storing)
             if (engine_.storage_first()) store();
         if (engine_.tick()) (void)write();   // also while messages keep coming
-        if (engine_.to_tell() && engine_.next(event)) return;
+        if ((!wide || engine_.to_tell()) && engine_.next(event)) return event;
         const bool nothing_read = !exchange();
-        if (!engine_.drained() && engine_.next(event)) return;
+        if (!engine_.drained() && engine_.next(event)) return event;
         engine_.expire(nothing_read);
-        if (!engine_.wants_close()) return;
+        if (!engine_.wants_close()) return event;
         broken_ = false;
         port_.close();
         engine_.closed(random());
         (void)engine_.next(event);
+        return event;
+    }
+    void count(const Event& event) {
+        if constexpr (counting) port_.statistics.count(event, port_.now_ms());
     }
     // One write. False: the connection is lost.
     MQTT_HOT bool write() {
