@@ -5062,15 +5062,12 @@ private:
     void store() {
         if constexpr (storing)
             for (StorageCall call; (call = engine_.storage_due()) != StorageCall::none;) {
-                int n = 0;
-                switch (call) {
-                case StorageCall::compact: n = port_.compact(); break;
-                case StorageCall::sync: n = port_.sync(); break;
-                case StorageCall::commit: n = port_.commit(); break;
-                default: n = port_.save(engine_.unsaved().data(), engine_.unsaved().size());
-                }
+                const Bytes record = call == StorageCall::save ? engine_.unsaved() : Bytes();
+                const int n = call == StorageCall::save      ? port_.save(record.data(), record.size())
+                              : call == StorageCall::sync    ? port_.sync()
+                              : call == StorageCall::compact ? port_.compact() : port_.commit();
                 if constexpr (counting)
-                    if (n > 0) port_.statistics.count(call, call == StorageCall::save ? engine_.unsaved().size() : 0);
+                    if (n > 0) port_.statistics.count(call, record.size());
                 engine_.stored(call, n);
                 if (n == 0) return;
             }
