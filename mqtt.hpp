@@ -3389,7 +3389,7 @@ public:
         constexpr int too_large = -5;
         if (result == too_large) return outbox_.more_room() ? Error::ok : Error::buffer_too_small;
         if (result != 0) {
-            const Error error = result < 0 ? storage_error(result)
+            const Error error = result < 0 ? error_of(result)
                                            : restore(outbox_.restoring().data, static_cast<size_t>(result));
             if (error == Error::storage_corrupt || error == Error::storage_foreign) forget_restored();
             if (result > 0) log().refused = error;
@@ -3466,6 +3466,7 @@ public:
         case StorageCall::none: break;
         }
     }
+    Error storage_error() const { return log().trouble; }
     void erased() {
         if (log().others) forget_restored();   // what was read is nobody's
         this->log_ = Log();
@@ -4460,7 +4461,7 @@ private:
     }
     bool v5_packets() const { return has_v5 && outbox_.is_v5(); }
     // From storage. A code of "Storage" at the port.
-    static Error storage_error(int result) {
+    static Error error_of(int result) {
         const int codes = static_cast<int>(Error::storage_misused) - static_cast<int>(Error::storage_failed);
         return result < -1 - codes ? Error::storage_failed
                                    : static_cast<Error>(static_cast<int>(Error::storage_failed) - 1 - result);
@@ -4471,7 +4472,7 @@ private:
     }
     void not_stored(StorageCall call, int result) {
         using Phase = Log::Phase;
-        const Error error = storage_error(result);
+        const Error error = error_of(result);
         const bool packet = call == StorageCall::save && log().note_size == 0;
         log().saving = 0;
         log().asked = false;
@@ -4819,7 +4820,10 @@ public:
         engine_.at(port_.now_ms());
         return broken_ ? 0 : engine_.idle_ms();
     }
-    bool wants_write() { return engine_.wants_open() || engine_.payload_waits() || !engine_.output().empty(); }
+    bool wants_write() {
+        if constexpr (storing) (void)engine_.storage_due();   // what need not wait for it any more
+        return engine_.wants_open() || engine_.payload_waits() || !engine_.output().empty();
+    }
     // False while what has come cannot be taken yet: nothing is read, so do not wait for the port to be readable.
     bool wants_read() { return engine_.input().size != 0; }
     bool connected() const { return engine_.connected(); }
@@ -4961,6 +4965,11 @@ public:
             return true;
         }
     }
+    // What is wrong with it; ok: nothing, as far as is known.
+    Error storage_error() const {
+        if constexpr (storing) return engine_.storage_error();
+        else return Error::ok;
+    }
     // After Event::storage_trouble: true: goes on without it, as if the port had none. What storage has is then out of
     // date, and a reset would send again what has been sent. false: writes all of it anew.
     void ignore_storage(bool ignore) {
@@ -5095,7 +5104,8 @@ private:
 //         handle(off.poll());                           // instead of client.poll(); do not publish any more
 //         port.wait(off.idle_ms(), client.wants_write());
 //     }
-//     // client.unacknowledged() messages are left: 0, or they wait in storage
+//     // client.unacknowledged() messages are left: 0, or they wait in storage, unless storage does not work:
+//     // then it ends after its time all the same, and client.stored() is false
 template <class Port> class Shutdown {
 public:
     Shutdown(Client<Port>& client, uint32_t timeout_ms) : client_(client), timeout_(timeout_ms) {}
@@ -5112,13 +5122,13 @@ public:
         } else if (step_ == disconnecting && event.kind == Event::disconnected) {
             step_ = storing;
         }
-        if (step_ == storing && (client_.stored() || late)) step_ = finished;
+        if (step_ == storing && (client_.stored() || (late && client_.storage_error() != Error::ok))) step_ = finished;
         return event;
     }
     bool done() const { return step_ == finished; }
     uint32_t idle_ms() {
         const uint32_t idle = client_.idle_ms(), rest = step_ == draining ? left() : forever;
-        return step_ == begun ? 0 : idle < rest ? idle : rest;
+        return step_ == begun || step_ == finished ? 0 : idle < rest ? idle : rest;
     }
 
 private:

@@ -253,6 +253,34 @@ TEST_CASE("a shutdown gives up after its time, and what is unanswered is in stor
     t.expects({0x3A, 6, 0, 1, 'a', 0, 1, '1'});
 }
 
+TEST_CASE("a shutdown does not end before all is durable, however slow storage is, and its loop never sleeps for ever") {
+    test::StoringSession s;
+    s.options.clean_session = false;
+    s.connect();
+    CHECK(s.client.publish("a", "1", QoS::at_least_once).ok());
+    mqtt::Shutdown<test::StoringPort> off(s.client, 5000);
+    s.port.medium->slow = 1000000;
+    (void)poll_all(s, off);
+    s.port.clock += 5000;
+    (void)poll_all(s, off);
+    CHECK_FALSE(off.done());
+    CHECK(off.idle_ms() == 0);
+    s.port.medium->slow = 0;
+    (void)poll_all(s, off);
+    CHECK(off.done());
+    CHECK(off.idle_ms() == 0);
+    CHECK(s.client.stored());
+}
+
+TEST_CASE("what waited for storage wants to be written as soon as it need not wait, whatever is asked first") {
+    test::StoringSession s;
+    s.options.clean_session = false;
+    s.connect();
+    s.run();
+    CHECK(s.client.disconnect().ok());
+    CHECK(s.client.wants_write());
+}
+
 TEST_CASE("a shutdown without a connection, before connect(), within a streamed message, with storage that does not work") {
     test::StoringSession s;
     mqtt::Shutdown<test::StoringPort> before(s.client, 5000);

@@ -1374,6 +1374,7 @@ private:
         }
         switch (event.kind) {
         case Event::none: break;
+        case Event::storage_trouble: return check(false, "trouble with storage that is not there", a);
         case Event::connected: return on_connected(a, event);
         case Event::disconnected: return on_disconnected(a, event);
         case Event::received: return on_received(a, event.message);
