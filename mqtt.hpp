@@ -3466,7 +3466,10 @@ public:
         case StorageCall::none: break;
         }
     }
-    void erased() { this->log_ = Log(); }
+    void erased() {
+        if (log().others) forget_restored();   // what was read is nobody's
+        this->log_ = Log();
+    }
     Error refused() const { return log().refused; }   // by an earlier restored()
     // Before next() can go on: it tells one thing at a time, and there is no room to remember that it is over; or it
     // would change what is being saved.
@@ -4640,7 +4643,7 @@ private:
 //     that tells the server of it. All that one poll() accepted shares one sync(). stored() tells when all is durable.
 //   * A received QoS 2 message counts as taken over by the application from the poll() after its event on (or from
 //     acknowledge() on), once that is durable; when the power goes before, it comes again, and never after that.
-//   * While storage is busy poll() goes on: what has come is told, what was queued before goes out.
+//   * While storage is busy poll() goes on: what has come is told, what was queued before goes out. idle_ms() is 0 then.
 //   * Trouble is told by Event::storage_trouble, and loses nothing; see there.
 // Room: storage must hold twice what `tx` does, and a little more (20 bytes and the overhead of each record). QoS 0
 // messages, subscriptions and messages of begin_publish() are not kept: after a restart, subscribe anew. The session is

@@ -329,6 +329,27 @@ TEST_CASE("the session of another client id, host or port is neither sent nor ov
     }
 }
 
+TEST_CASE("what another client id never sent is not sent either, when its store is erased or replaced") {
+    for (const bool erase : {true, false}) {
+        Kept s;
+        REQUIRE(s.client.connect(s.options).ok());
+        s.port.refuse = true;
+        s.publishes(QoS::at_least_once);
+        s.run();
+        Kept t(s.port.medium);
+        t.options.client_id = "d";
+        t.options.replace_session = !erase;
+        if (erase) {
+            CHECK(t.client.connect(t.options).error == Error::other_session);
+            CHECK(t.client.erase_storage() > 0);
+        }
+        t.connect(false);
+        if (!erase) CHECK(t.expect_event(Event::dropped).error == Error::session_lost);
+        t.expects(std::string());
+        CHECK(t.client.unacknowledged() == 0);
+    }
+}
+
 TEST_CASE("a session to be kept needs a client id that is known after a reset") {
     Kept s;
     s.options.client_id = "";
