@@ -25,16 +25,27 @@ namespace tool {
 using Port = AnyPort;
 using Client = mqtt::Client<Port>;
 
-// The exit status tells who is at fault, with the numbers of mqtt::Fault; -W has mosquitto's number.
+// The exit status tells who is at fault; scripts rely on the numbers. -W has mosquitto's.
 enum Exit : int {
     exit_ok = 0,
     exit_trouble = 1,     // this machine: a file, the output
-    exit_caller = static_cast<int>(mqtt::Fault::caller),
-    exit_server = static_cast<int>(mqtt::Fault::server),
-    exit_network = static_cast<int>(mqtt::Fault::network),
+    exit_caller = 2,
+    exit_server = 3,
+    exit_network = 4,
+    exit_storage = 5,
     exit_timeout = 27
 };
-inline int exit_status(mqtt::Error error) { return static_cast<int>(mqtt::fault(error)); }
+inline int exit_status(mqtt::Error error) {
+    switch (mqtt::fault(error)) {
+    case mqtt::Fault::none: return exit_ok;
+    case mqtt::Fault::not_now: return exit_trouble;
+    case mqtt::Fault::caller: return exit_caller;
+    case mqtt::Fault::server: return exit_server;
+    case mqtt::Fault::network: break;
+    case mqtt::Fault::storage: return exit_storage;
+    }
+    return exit_network;
+}
 
 // ----------------------------------------------------------------------------------------------------- options
 
@@ -479,8 +490,9 @@ inline void print_help(const Options& options) {
         printf("\n");
     }
     printf("\nExit status: 0 success, 1 trouble with a file or the output, %d wrong options, %d the server's fault,\n"
-           "%d the network's (host not found, no connection), %d end of the time of -W.\n",
-           exit_caller, exit_server, exit_network, exit_timeout);
+           "%d the network's (host not found, no connection), ", exit_caller, exit_server, exit_network);
+    if (options.tool == log) printf("%d the store's, ", exit_storage);
+    printf("%d end of the time of -W.\n", exit_timeout);
 }
 
 // What several options amount to.

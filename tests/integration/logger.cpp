@@ -15,6 +15,8 @@ using test::Program;
 
 namespace {
 
+constexpr int exit_caller = 2, exit_storage = 5;
+
 #define NEEDS_MOSQUITTO \
     if (Mosquitto::program().empty()) SKIP_TEST("mosquitto is not installed")
 
@@ -164,7 +166,7 @@ TEST_CASE("logger with a store that another process has says which, and changes 
     const auto logger = fixture.logger({"-q", "1"});
     stores(*logger, 1);
     const auto second = fixture.logger({});
-    CHECK(second->ends() == static_cast<int>(mqtt::Fault::storage));
+    CHECK(second->ends() == exit_storage);
     CHECK(says(*second, "logger: another process, "));
     stores(*logger, stored(*logger) + 5);
     ends_in_order(*logger);
@@ -184,7 +186,7 @@ TEST_CASE("logger with a store that is damaged, or none of its own, changes noth
         CAPTURE(why);
         std::ofstream(fixture.log(), std::ios::binary) << content;
         const auto logger = fixture.logger(words);
-        CHECK(logger->ends() == static_cast<int>(mqtt::Fault::storage));
+        CHECK(logger->ends() == exit_storage);
         CHECK(says(*logger, why));
         CHECK((test::text_of(fixture.log()) == content));
     };
@@ -195,7 +197,7 @@ TEST_CASE("logger with a store that is damaged, or none of its own, changes noth
     std::ofstream(fixture.log(), std::ios::binary) << good;
     {
         const auto other = fixture.logger({"-i", "another"});
-        CHECK(other->ends() == static_cast<int>(mqtt::Fault::caller));
+        CHECK(other->ends() == exit_caller);
         CHECK(says(*other, "--erase-store begins it anew"));
         CHECK((test::text_of(fixture.log()) == good));
     }
@@ -284,7 +286,7 @@ TEST_CASE("logger says what is wrong with its options") {
     const auto refuses = [](test::Words words, const char* why) {
         words.insert(words.begin(), "logger");
         Program logger(words);
-        CHECK(logger.ends() == static_cast<int>(mqtt::Fault::caller));
+        CHECK(logger.ends() == exit_caller);
         CHECK(logger.err() == std::string("logger: ") + why + "\n");
     };
     refuses({}, "-i is missing: what is stored belongs to a client id");
