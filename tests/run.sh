@@ -49,7 +49,7 @@ look() {
     has pkg-config || needs pkg-config
     compiles 'int main() {}' clang++ -fsanitize=address,undefined || needs libclang-rt-dev
     compiles '#include <doctest/doctest.h>' g++ -c || needs doctest-dev
-    if wants integration || wants firmware; then
+    if wants integration || wants firmware || wants power-cut; then
         has mosquitto || needs mosquitto
     fi
     if wants integration; then

@@ -1,4 +1,4 @@
-"""guards.py COMPILER [WORDS]: each guard of the storage is needed.
+"""guards.py COMPILER [WORDS]: each guard of the storage, and of the client that uses it, is needed.
 
 Takes one guard out of a copy of the headers at a time, and expects that a test of this folder then fails; as they are,
 the tests pass. A guard that is no longer in the source in these words is an error: then this list has to be changed.
@@ -15,7 +15,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 JOURNAL = "platform/journal.hpp"
 FILES = "platform/file_store.hpp"
-TESTS = {JOURNAL: "journal", FILES: "files"}
+ENGINE = "mqtt.hpp"
+TESTS = {JOURNAL: "journal", FILES: "files", ENGINE: "session"}
+OPTIMIZATION = {"session": "-O0"}   # it compiles for longer than it runs; else -O1
 
 # What is taken out, in which header, and how: every one of these texts, replaced by the one after it.
 GUARDS = [
@@ -69,6 +71,27 @@ GUARDS = [
      "ftruncate(log_, end_); }) || !retried([&] { return disk.fdatasync(log_); }))", "ftruncate(log_, end_); }))"),
     ("damage before a mark", FILES, "if (found > 0) return refuse(refused, storage::corrupt);", ""),
     ("the lock", FILES, "if (!retried([&] { return disk.flock(fd); })) {", "if (false) {"),
+
+    ("nothing goes out before its record is durable", ENGINE,
+     "if (at_[durable] < limit) limit = at_[durable] > at_[sent] ? at_[durable] : at_[sent];", ";"),
+    ("a sync before sending", ENGINE,
+     "log().unsynced = log().unsynced || log().note_size == 0 || log().note[0] != Note::finished;", ""),
+    ("the record of a message", ENGINE, "!(exchange || is_message(first))) continue;", "!exchange) continue;"),
+    ("the record of PUBREL", ENGINE, "const bool exchange = first >> 4 == 6 || first", "const bool exchange = first"),
+    ("the record of a received message before PUBREC", ENGINE, "|| first >> 4 == 5 || first >> 4 == 7;", "|| first >> 4 == 7;"),
+    ("the record of its end before PUBCOMP", ENGINE, "|| first >> 4 == 5 || first >> 4 == 7;", "|| first >> 4 == 5;"),
+    ("the record of what is finished", ENGINE, "} else if (outbox_.finished() != 0) {", "} else if (false) {"),
+    ("the record of another session", ENGINE, "log().session_due = log().session_due || log().inbox_cleared || session != session_;",
+     ""),
+    ("it is durable before CONNECT, and what follows CONNACK", ENGINE, "return log().barrier || log().session_due || !said;",
+     "return !said;"),
+    ("what may have been sent is recorded before it is", ENGINE, "return log().barrier || log().session_due || !said;",
+     "return log().barrier || log().session_due;"),
+    ("DUP after a reset", ENGINE, "mark_sent(place, may_be_sent || was_sent(place));", "mark_sent(place, was_sent(place));"),
+    ("a new log has the messages", ENGINE, "if (!outbox_.untaken().empty()) return;", ""),
+    ("a new log has what was received", ENGINE, "if (log().inbox_at < inbox_.answered_count()) {", "if (false) {"),
+    ("another client's session", ENGINE,
+     "if (is_others(identity, options) && !options.replace_session) return Error::other_session;", ""),
 ]
 
 
@@ -95,10 +118,11 @@ class Check:
         folder = self.folder / name
         for part in ("platform", "tests/support", "tests/power_cut"):
             shutil.copytree(ROOT / part, folder / part)
+        shutil.copy(ROOT / ENGINE, folder)
         if header:
             (folder / header).write_text(text)
         program = folder / test
-        error = compiled(self.compiler, folder, folder / f"tests/power_cut/{test}.cpp", program, "-O1", "-w", "-pthread",
+        error = compiled(self.compiler, folder, folder / f"tests/power_cut/{test}.cpp", program, OPTIMIZATION.get(test, "-O1"), "-w", "-pthread",
                          self.main)
         if error:
             sys.exit(f"{name}: does not compile\n{error}")

@@ -4,6 +4,7 @@
 #define MQTT_TESTS_SUPPORT_FLASH_HPP
 
 #include "platform/journal.hpp"
+#include "tests/support/random.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -13,6 +14,12 @@
 #include <vector>
 
 namespace test {
+
+// A promise that was not kept.
+struct Failed {
+    std::string why;
+};
+[[noreturn]] inline void fail(const std::string& why) { throw Failed{why}; }
 
 inline void require(bool condition, const char* what) {
     if (!condition) throw std::logic_error(what);
@@ -111,6 +118,44 @@ private:
         return result;
     }
 };
+
+// ---- what a cut leaves behind
+
+// Calls `leave` with every state that a cut at a byte of the operation may leave, as far as one per kind stands for
+// many: bytes before it are new, those after it old, the byte itself old, new, any; or all bytes of the operation are
+// any of these, as a chip that programs a page at once, or erases all bits at once, has it. `unruly`: erased bytes may
+// be any, not just a mixture of old and erased bits.
+template <class Leave>
+void for_each_cut(const Chip& chip, const Operation& operation, bool unruly, wire::Random& random, unsigned kinds, Leave leave) {
+    const size_t size = operation.bytes.size();
+    const std::vector<uint8_t> old(chip.bytes.begin() + operation.address,
+                                   chip.bytes.begin() + static_cast<long>(operation.address + size));
+    const auto any = [&](size_t i) {
+        const uint8_t mask = random.octet();
+        const uint8_t mixed = static_cast<uint8_t>((old[i] & mask) | (operation.bytes[i] & ~mask));
+        switch (random.below(operation.erases && !unruly ? 3 : 4)) {
+        case 0:  return old[i];
+        case 1:  return operation.bytes[i];
+        case 2:  return mixed;
+        default: return random.octet();
+        }
+    };
+    std::vector<uint8_t> torn = old;
+    for (size_t at = 0; at <= size; ++at) {
+        leave(torn);   // nothing of it, all of it, or what is in between
+        if (at == size) break;
+        if (kinds > 1) {
+            torn[at] = any(at);
+            leave(torn);
+        }
+        if (kinds > 2) {
+            std::vector<uint8_t> mixture = old;
+            for (size_t i = 0; i != size; ++i) mixture[i] = any(i);
+            leave(mixture);
+        }
+        torn[at] = operation.bytes[at];
+    }
+}
 
 using Records = std::vector<std::string>;
 
