@@ -1806,6 +1806,7 @@ struct OutboxLog {
     static constexpr uint16_t finished_size = 8;
     uint16_t finished[finished_size] = {};   // ids of messages that storage has, and may forget ...
     uint16_t finished_count = 0;             // ... more than that: too many to be told
+    bool unanswered = false;                 // a PUBREC has gone that storage has not taken: the message has been taken over
     uint16_t admitted = 0;                   // of the last message that was let out while others waited
 };
 
@@ -2041,6 +2042,8 @@ public:
             if (awaits_answer(data_[place])) {
                 if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
+                if constexpr (storing)
+                    if (type == PacketType::pubrec && place >= at_[taken]) log().unanswered = true;
                 forget(place);   // a topic alias ends with its connection [5: MQTT-3.3.2-7]
             }
         }
@@ -2265,6 +2268,11 @@ public:
         else if (nothing_durable || at_[durable] == nowhere) at_[durable] = begin_;
         log().finished_count = 0;
     }
+    bool told_unanswered() {
+        const bool was = log().unanswered;
+        log().unanswered = false;
+        return was;
+    }
     bool untaken_is_message() { return is_message(untaken().empty() ? uint8_t{0} : data_[at_[taken]]); }
     // Removes it: storage can never take it. Its id.
     uint16_t drop_untaken() {
@@ -2273,6 +2281,10 @@ public:
         return id;
     }
     bool is_open() const { return mode_ == open; }
+    bool is_taken(uint16_t id) const {
+        const Offset k = locate(id);
+        return k == nowhere || entry(k) < at_[taken];
+    }
     uint16_t admitted_last() const { return mode_ == waiting ? log().admitted : uint16_t{0}; }
     Bytes finished_ids(uint8_t* out) {   // 2 bytes each
         const size_t count = log().finished_count;
@@ -2300,7 +2312,8 @@ public:
                     Error::ok)
                 return false;
             id = message.packet_id;
-            if (newest) {
+            // Also one that was accepted while the log was begun, after its identity.
+            if (newest || static_cast<uint16_t>(id - next_id_) < 0x8000) {
                 next_id_ = id;
                 step_id();
             }
@@ -2587,7 +2600,7 @@ private:
     // The same for good: storage may forget it, too.
     MQTT_HOT void finish(Offset place) {
         if constexpr (storing)
-            if (counts(data_[place]) && place < at_[taken]) {
+            if (counts(data_[place]) && (place < at_[taken] || data_[place] >> 4 == 6)) {
                 if (log().finished_count < log().finished_size) log().finished[log().finished_count] = id_at(place);
                 if (log().finished_count <= log().finished_size) ++log().finished_count;
             }
@@ -2984,7 +2997,7 @@ struct Log {
     Error refused = Error::ok;    // it was read, and is none of ours
     bool tell = false;
     bool v5 = false;              // the version of the packets in it
-    Error trouble = Error::ok;
+    Error trouble = Error::ok, told = Error::ok;
     uint8_t note_size = 0;        // bytes of the note that is being saved
     uint8_t note[Note::longest + 1] = {};
     uint16_t covered = 0;         // the last id of "sent through id"
@@ -3284,6 +3297,7 @@ public:
     void closed(uint32_t random) {
         in_begin_ = in_end_ = head_ = 0;
         outbox_.rewind();
+        if constexpr (storing) log().begin = outbox_.told_unanswered() || log().begin;   // it tells of all that were
         inbox_.forget_open();
         told_ = false;
         pinging_ = ping_unseen_ = payload_waits_ = resuming_ = blocked_ = false;
@@ -3418,8 +3432,10 @@ public:
         if (log().begin) return StorageCall::compact;
         if (!unsaved().empty()) return StorageCall::save;
         if (log().phase == Phase::written) return StorageCall::commit;
-        if (!log().unsynced) outbox_.all_durable();
-        return log().unsynced ? StorageCall::sync : StorageCall::none;
+        if (log().unsynced) return StorageCall::sync;
+        outbox_.all_durable();
+        log().told = log().trouble = Error::ok;
+        return StorageCall::none;
     }
     // The record that is to be saved next; empty: none.
     Bytes unsaved() {
@@ -4456,7 +4472,9 @@ private:
             note(Note::finished);
             log().note_size = static_cast<uint8_t>(1 + outbox_.finished_ids(log().note + 1).size());
         } else if (const uint8_t kind = sending_due()) {
-            note_sending(kind);
+            // "Sent through" speaks of messages before it: first comes that one's record.
+            if (kind != Note::sent_through || outbox_.is_taken(outbox_.admitted_last())) note_sending(kind);
+            else if (log().sending == Log::Sending::unknown) note_sending(Note::waiting);
         }
     }
     bool v5_packets() const { return has_v5 && outbox_.is_v5(); }
@@ -4490,7 +4508,8 @@ private:
         }
         log().begin = log().begin || writing || log().repeated;   // beginning elsewhere may help
         log().repeated = true;
-        log().tell = log().tell || log().trouble != error;
+        log().tell = log().tell || log().told != error;
+        log().told = error;
         log().trouble = error;
         log().failed_at = now_;
         again_ = again_ || log().tell;
@@ -4646,7 +4665,9 @@ private:
 //     acknowledge() on), once that is durable; when the power goes before, it comes again, and never after that.
 //   * While storage is busy poll() goes on: what has come is told, what was queued before goes out. idle_ms() is 0 then.
 //   * Trouble is told by Event::storage_trouble, and loses nothing; see there.
-// Room: storage must hold twice what `tx` does, and a little more (20 bytes and the overhead of each record). QoS 0
+// Room: storage must hold twice what `tx` does, and a little more (20 bytes and the overhead of each record); with less, it
+// can be full until messages are dropped. Pings, too, wait behind an unsaved message: storage that does not work for longer
+// than the keep-alive time costs the connection. QoS 0
 // messages, subscriptions and messages of begin_publish() are not kept: after a restart, subscribe anew. The session is
 // that of client id, host and port, and no other one is ever sent there. MQTT 5: the time without power does not
 // count for message_expiry_interval.
