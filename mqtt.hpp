@@ -3476,7 +3476,8 @@ public:
             [[fallthrough]];
         case StorageCall::sync:
             outbox_.all_durable();
-            log().unsynced = log().untidy = log().barrier = false;
+            log().unsynced = log().untidy = false;
+            log().barrier = log().barrier && log().note_size != 0;   // a note that found no room is still to come
             log().trouble = Error::ok;
             break;
         case StorageCall::none: break;

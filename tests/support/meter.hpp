@@ -412,6 +412,7 @@ public:
     // another one. So QoS 2 may come twice, and what is new may be taken for what had its packet id.
     unsigned forgotten = 0, learned = 0;
     bool unaware() const { return unaware_; }
+    bool link_alive() const { return link_ != nullptr && !link_->gone; }
     void accepted(Outgoing message) {
         message.offered = link_ != nullptr && link_->heard;
         outgoing.push_back(std::move(message));
@@ -924,7 +925,8 @@ private:
             switch (event.kind) {
             case mqtt::Event::connected:
                 ++site_.coverage.connections;
-                if (!event.session_present) learned_ = site_.forgotten;
+                // Of a connection that the broker has closed already, CONNACK may be from before it forgot.
+                if (!event.session_present && site_.link_alive()) learned_ = site_.forgotten;
                 if (subscriptions_.empty() && (!event.session_present || !subscribed_)) subscribe_due_ = true;
                 return;
             case mqtt::Event::disconnected:
