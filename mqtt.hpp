@@ -4456,7 +4456,9 @@ private:
         case Phase::messages:
             // All that is there, not just what the old log has: a PUBREL may have its message there.
             if (!outbox_.untaken().empty()) return;
-            note_sending(outbox_.is_open() ? Note::sent
+            // What the log does not know the session of yet has not been sent in it.
+            note_sending(log().session_due ? Note::waiting
+                         : outbox_.is_open() ? Note::sent
                          : outbox_.admitted_last() != 0 ? Note::sent_through : Note::waiting);
             log().phase = Phase::written;
             return;
