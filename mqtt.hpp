@@ -1826,7 +1826,7 @@ struct OutboxLog {
 // packet that has not been written, and what goes out is a run of either, up to `gate`. A message whose payload
 // comes from elsewhere has the gate behind its header.
 //
-// `storing`: nothing goes out before `durable`, and what is before `taken` has been handed to storage; see Store.
+// `storing`: nothing goes out before `durable`, and what is before `taken` has been handed to storage; see Log.
 template <bool storing> class BasicOutbox : private If<storing, OutboxLog> {
 public:
     using Offset = std::conditional_t<(sizeof(size_t) < 4), uint16_t, uint32_t>;
@@ -2298,7 +2298,7 @@ public:
     // After a reset: records are put behind the end, into all that is free, and taken over one by one.
     Buffer restoring() { return Buffer(data_ + at_[end], room(entry_size)); }
     bool more_room() { return compact(); }
-    // A message, or a PUBREL. `sent`: it may have been sent. `newest`: ids go on from here. False: it is not valid.
+    // A message, or a PUBREL. `may_be_sent`: it may have been sent. `newest`: ids go on from here. False: it is not valid.
     bool restore(size_t size, bool may_be_sent, bool newest) {
         const Offset place = at_[end];
         uint8_t* const packet = data_ + place;
@@ -2329,6 +2329,8 @@ public:
         if (packet[0] >> 4 == 6) {
             packet[0] = first_byte_of(PacketType::pubrel);
             packet[1] = 2;
+        } else if (packet[0] >> 4 != 3) {
+            return false;
         }
         Offset k = locate(id);
         if (k != nowhere) {   // PUBREL comes instead of its message
@@ -2348,7 +2350,7 @@ public:
     uint16_t next_id() const { return next_id_; }
     void restore_finished(uint16_t id) {
         const Offset k = locate(id);
-        if (k != nowhere) kill(entry(k));
+        if (k != nowhere && !is_dead(data_[entry(k)])) kill(entry(k));
         trim();
     }
     // All messages up to this id, by age, may have been sent.

@@ -387,6 +387,8 @@ TEST_CASE("records that are none of ours are told as foreign or corrupt, again a
         {{identity, bytes({0x30, 4, 0, 1, 't', 'x'})}, Error::storage_corrupt},
         {{identity, bytes({0x32, 6, 0, 1, '#', 0, 1, 'x'})}, Error::storage_corrupt},
         {{identity, bytes({0x62, 2, 0})}, Error::storage_corrupt},
+        {{identity, bytes({0x82, 2, 0, 1})}, Error::storage_corrupt},
+        {{identity, bytes({0x00, 2, 0, 1})}, Error::storage_corrupt},
         {{identity, bytes({0x62, 2, 0, 0})}, Error::storage_corrupt},
         {{identity, bytes({0x50, 2, 1})}, Error::storage_corrupt},
         {{identity, bytes({0x70, 2, 1})}, Error::storage_corrupt},
