@@ -109,9 +109,14 @@ TEST_CASE_TEMPLATE("messages of each QoS that the broker has go both ways", Brok
 
 TEST_CASE_TEMPLATE("granted QoS and retained messages", Broker, Aedes, Ejabberd, Nats, RabbitMq) {
     if (!Broker::missing().empty()) SKIP_TEST(Broker::missing());
-    Device<Broker> device("retained");
+    Device<Broker> device("retained"), watcher("retained-watcher");
     device.connect();
+    watcher.connect();
+    watcher.subscribe("retained/a");
     device.publish("retained/a", "kept", QoS::at_least_once, Retain::yes);
+    // aedes 0.51.3 acknowledges before it keeps the message; it passes it on afterwards.
+    CHECK(!watcher.next().retain);
+    watcher.disconnect();
     REQUIRE(device.client.subscribe({{"retained/a", QoS::at_least_once}, {"retained/x", QoS::at_most_once},
                                      {"retained/y", QoS::exactly_once}}).ok());
     std::string codes;
