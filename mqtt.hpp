@@ -2688,6 +2688,14 @@ private:
         return true;
     }
 
+    // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
+    enum : uint8_t { closed, waiting, open } mode_ = closed;
+    bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
+    bool holes_ = false;           // there may be a dead packet behind `begin_`
+    bool stream_resend_ = false;
+    uint16_t next_id_ = 1;
+    uint16_t kept_ = 0;            // QoS 1 and 2 messages not finished ...
+    uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
     uint8_t* data_;
     Offset capacity_;
     Offset begin_ = 0;             // packets before it are dead
@@ -2695,13 +2703,6 @@ private:
     Offset at_[marks] = {0, 0, 0, 0, nowhere, nowhere, 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
-    uint16_t next_id_ = 1;
-    uint16_t kept_ = 0;            // QoS 1 and 2 messages not finished ...
-    uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
-    enum : uint8_t { closed, waiting, open } mode_ = closed;
-    bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
-    bool holes_ = false;           // there may be a dead packet behind `begin_`
-    bool stream_resend_ = false;
 
 #if MQTT_ENABLE_V5
     static constexpr uint32_t never = 0xFFFFFFFF;
