@@ -1007,8 +1007,9 @@ public:
     static constexpr uint8_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
 
     BasicWriter(const Buffer& out, Version version)
-        : end_(out.data + out.size), size_(out.size), at_(header_room - static_cast<Distance>(out.size)),
-          v5_(version == Version::v5) {}
+        : end_(out.data + out.size), size_(out.size), at_(header_room - static_cast<Distance>(out.size)) {
+        set(version);
+    }
 
     void set(Version version) {
         v5_ = version == Version::v5;
@@ -1138,7 +1139,7 @@ template <bool is_quick> class BasicReader {
 public:
     static constexpr bool reading = true, quick = is_quick;
 
-    BasicReader(const Bytes& in, Version version) : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
+    BasicReader(const Bytes& in, Version version) : at_(in.data()), left_(in.size()) { set(version); }
 
     void set(Version version) {
         v5_ = version == Version::v5;
@@ -1708,19 +1709,49 @@ struct Disconnect {
     }
 };
 
-template <class Io, class Packet>
-Encoded encode_with(const Packet& packet, Buffer out, Version version, bool with_rest) {
+// What writes and reads the fields of a packet: where it shall be quick, a type of its own for each packet; where it shall
+// be small, one type for all of them, so that what is around the fields is there once.
+template <class Packet> constexpr bool is_several = (Packet::types & (Packet::types - 1)) != 0;   // serves several types
+template <class Packet> constexpr auto writing() {
+    const auto fields = [](auto& io, const void* packet) {
+        const Packet& p = *static_cast<const Packet*>(packet);
+        Packet::fields(io, p);
+        if constexpr (is_several<Packet>) io.check((Packet::types & bit(p.type)) != 0);
+    };
+    if constexpr (wide) return fields;
+    else return static_cast<void (*)(Writer&, const void*)>(fields);
+}
+template <class Packet> constexpr auto reading() {
+    const auto fields = [](auto& io, void* packet, uint8_t first_byte) {
+        Packet& p = *static_cast<Packet*>(packet);
+        if constexpr (std::is_same_v<Packet, Publish>) p.set_first_byte(first_byte);
+        else if constexpr (is_several<Packet>) p.type = static_cast<PacketType>(first_byte >> 4);
+        if ((Packet::types & 1U << (first_byte >> 4)) == 0) io.fail(Error::malformed_packet);
+        Packet::fields(io, p);
+    };
+    if constexpr (wide) return fields;
+    else return static_cast<void (*)(Reader&, void*, uint8_t)>(fields);
+}
+
+template <class Io, class Fields>
+Encoded encode_with(Fields fields, const void* packet, uint8_t first_byte, Buffer out, Version version, bool with_rest) {
     Io io(out, version);
-    io.set(version);
-    Packet::fields(io, packet);
-    const uint8_t first_byte = packet.first_byte();
-    if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
-        if ((Packet::types & 1U << (first_byte >> 4)) == 0) io.fail(Error::invalid_argument);
+    fields(io, packet);
     return io.finish(first_byte, with_rest);
 }
-template <class Packet>
-MQTT_APART Encoded encode_slowly(const Packet& packet, Buffer out, Version version, bool with_rest) {
-    return encode_with<Writer>(packet, out, version, with_rest);
+template <class Fields>
+MQTT_APART Encoded encode_slowly(Fields fields, const void* packet, uint8_t first_byte, Buffer out, Version version,
+                                 bool with_rest) {
+    return encode_with<Writer>(fields, packet, first_byte, out, version, with_rest);
+}
+template <class Fields>
+MQTT_FLAT Encoded encode_by(Fields fields, const void* packet, uint8_t first_byte, Buffer out, Version version,
+                            bool with_rest) {
+    if constexpr (wide) {
+        const Encoded quick = encode_with<BasicWriter<true>>(fields, packet, first_byte, out, version, with_rest);
+        if (quick.error == Error::ok) return quick;
+    }
+    return encode_slowly(fields, packet, first_byte, out, version, with_rest);
 }
 
 // Writes a packet to `out`, in which nothing may lie that the packet points to. With no_space, `size` says what is
@@ -1730,30 +1761,19 @@ MQTT_APART Encoded encode_slowly(const Packet& packet, Buffer out, Version versi
 template <class Packet>
 MQTT_FLAT inline Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1_1,
                                 bool with_rest = true) {
-    if constexpr (wide) {
-        const Encoded quick = encode_with<BasicWriter<true>>(packet, out, version, with_rest);
-        return quick.error == Error::ok ? quick : encode_slowly(packet, out, version, with_rest);
-    } else {
-        return encode_with<Writer>(packet, out, version, with_rest);
-    }
+    return encode_by(writing<Packet>(), &packet, packet.first_byte(), out, version, with_rest);
 }
 
-template <class Io, class Packet>
-Error decode_with(uint8_t first_byte, const Bytes& body, Packet& packet, Version version) {
-    if constexpr (std::is_same_v<Packet, Publish>)
-        packet.set_first_byte(first_byte);
-    else if constexpr ((Packet::types & (Packet::types - 1)) != 0)   // serves several types
-        packet.type = static_cast<PacketType>(first_byte >> 4);
+template <class Io, class Fields>
+Error decode_with(Fields fields, uint8_t first_byte, const Bytes& body, void* packet, Version version) {
     Io io(body, version);
-    io.set(version);
-    if ((Packet::types & 1U << (first_byte >> 4)) == 0) io.fail(Error::malformed_packet);
-    Packet::fields(io, packet);
+    fields(io, packet, first_byte);
     io.check(io.left() == 0);
     return io.error();
 }
-template <class Packet>
-MQTT_APART Error decode_slowly(uint8_t first_byte, const Bytes& body, Packet& packet, Version version) {
-    return decode_with<Reader>(first_byte, body, packet, version);
+template <class Fields>
+MQTT_APART Error decode_slowly(Fields fields, uint8_t first_byte, const Bytes& body, void* packet, Version version) {
+    return decode_with<Reader>(fields, first_byte, body, packet, version);
 }
 
 // Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
@@ -1761,12 +1781,10 @@ MQTT_APART Error decode_slowly(uint8_t first_byte, const Bytes& body, Packet& pa
 template <class Packet>
 MQTT_FLAT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
                                    Version version = Version::v3_1_1) {
-    if constexpr (wide) {
-        if (decode_with<BasicReader<true>>(first_byte, body, packet, version) == Error::ok) return Error::ok;
-        return decode_slowly(first_byte, body, packet, version);
-    } else {
-        return decode_with<Reader>(first_byte, body, packet, version);
-    }
+    const auto fields = reading<Packet>();
+    if constexpr (wide)
+        if (decode_with<BasicReader<true>>(fields, first_byte, body, &packet, version) == Error::ok) return Error::ok;
+    return decode_slowly(fields, first_byte, body, &packet, version);
 }
 
 // Reads one packet, which is all of `in`; malformed also if it is longer or shorter than its header says.
@@ -1845,13 +1863,7 @@ public:
     // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by
     // errors.
     template <class Packet> Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
-        // A type of its own for each packet, or one for all of them.
-        const auto encoder = [](const void* p, Buffer out, Version version, bool rest) {
-            return encode(*static_cast<const Packet*>(p), out, version, rest);
-        };
-        using Function = Encoded (*)(const void*, Buffer, Version, bool);
-        using Encoder = std::conditional_t<wide, decltype(encoder), Function>;
-        return append_by<Encoder>(encoder, &packet, packet.first_byte(), reserve, with_rest);
+        return append_by(writing<Packet>(), &packet, packet.first_byte(), reserve, with_rest);
     }
     // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
     // False: there is no room.
@@ -2554,13 +2566,12 @@ private:
         return true;
     }
 
-    template <class Encoder>
-    MQTT_HOT Encoded append_by(Encoder encoder, const void* packet, uint8_t first_byte, Reserve reserve,
-                               bool with_rest) {
+    template <class Fields>
+    MQTT_HOT Encoded append_by(Fields fields, const void* packet, uint8_t first_byte, Reserve reserve, bool with_rest) {
         const bool kept = awaits_answer(first_byte);
         const size_t aside = reserve + (kept ? entry_size : 0);
         Encoded out;
-        do out = encoder(packet, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
+        do out = encode_by(fields, packet, first_byte, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
         while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
         if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
         if (out.error != Error::ok) return out;
