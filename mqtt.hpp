@@ -1623,17 +1623,19 @@ public:
     // The same for arrays only: what is not decoded needs no Reader.
     bool next_of_array(Subscription& subscription) {
         if (count_ == 0) return false;
-        --count_;
-        if (list_ != nullptr) {
-            subscription = *list_++;
-        } else {
-            subscription.filter = *filters_++;
-        }
+        subscription = first_of_array(subscription);
         return true;
     }
 
 private:
     friend struct Subscribe;
+
+    const Subscription& first_of_array(Subscription& room) {
+        --count_;
+        if (list_ != nullptr) return *list_++;
+        room.filter = *filters_++;
+        return room;
+    }
 
     const Subscription* list_ = nullptr;
     const std::string_view* filters_ = nullptr;
@@ -1678,7 +1680,8 @@ struct Subscribe {
                     io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
                     io.rest(rest.wire_);
                 }
-                for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);) Subscription::fields(io, s, options);
+                if (rest.wire_.empty())
+                    for (Subscription s; rest.count_ != 0;) Subscription::fields(io, rest.first_of_array(s), options);
             }
         }
     }
@@ -4991,7 +4994,8 @@ public:
         return unsubscribe(list.begin(), list.size(), properties);
     }
     Result unsubscribe(std::string_view filter, Properties properties = {}) {
-        return unsubscribe(&filter, 1, properties);
+        const std::string_view list[] = {filter};   // of &filter, a Cortex-M0 makes a memcpy(), which nothing else needs
+        return unsubscribe(list, 1, properties);
     }
 
     // Storage. Is all that was accepted and received durable? If not, poll() goes on; true without storage.
@@ -5041,11 +5045,8 @@ public:
     }
 
 private:
-    Result request(PacketType type, Subscriptions filters, Properties properties) {
-        Subscribe packet;
-        packet.type = type;
-        packet.filters = filters;
-        packet.properties = properties;
+    Result request(PacketType type, const Subscriptions& filters, const Properties& properties) {
+        Subscribe packet{type, 0, properties, filters};
         return engine_.subscribe(packet);
     }
 
