@@ -2015,9 +2015,10 @@ public:
     }
     // Bytes on the wire, also of a payload that comes from elsewhere.
     Offset wire_size(Offset place) const {
-        Offset remaining;
-        const Offset header = header_size(place, remaining);
-        return header + remaining;
+        const Offset body = body_of(place);
+        Offset remaining = 0;
+        for (Offset p = body - 1; p != place; --p) remaining = remaining << 7 | (data_[p] & 127);
+        return body - place + remaining;
     }
     bool has_property(Offset place, uint8_t id) const { return find_property(place, id) != nowhere; }
     uint16_t id_of(Offset place) const { return awaits_answer(data_[place]) ? id_at(place) : uint16_t{0}; }
@@ -2099,9 +2100,9 @@ public:
     bool set_version(bool v5) {
         if (v5 == v5_) return true;
         compact();
-        Offset growth = 0, remaining;
+        Offset growth = 0;
         for (Offset place = 0; v5 && place < at_[end]; place += size_at(place)) {
-            const Offset header = header_size(place, remaining);
+            const Offset header = body_of(place) - place, remaining = wire_size(place) - header;
             if (remaining >= max_remaining_length) return false;
             if (has_properties(place)) growth += static_cast<Offset>(2 + variable_size(remaining + 1U) - header);
         }
@@ -2118,11 +2119,11 @@ public:
             size = size_at(from);
             if constexpr (storing) move_stored_marks(from, to);
             const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
-            const Offset header = header_size(from, remaining);
+            const Offset header = body_of(from) - from;
             const Offset front = has_properties(from) ? properties_at(from) - from - header : size - header;
             const Offset behind = has_properties(from) ? behind_properties(from + header + front) : from + size;
             const Offset length = has_properties(from) && v5 ? 1 : 0;
-            remaining = remaining - (behind - from - header - front) + length;
+            const Offset remaining = wire_size(from) - (behind - from - front) + length;
             const uint8_t first = data_[from];
             if (type_at(from) == PacketType::subscribe && !v5)
                 for (Offset p = behind; p < from + size; ++p) {
@@ -2441,8 +2442,7 @@ private:
             const uint8_t first = data_[place];
             if (type_at(place) != PacketType::publish || is_dead(first)) continue;
             if (static_cast<QoS>(first >> 1 & 3) > most) continue;
-            Offset remaining;
-            const Offset at = place + header_size(place, remaining);
+            const Offset at = body_of(place);
             if (!topic.empty() && topic != Bytes(data_ + at + 2, load_u16(data_ + at)).text()) continue;
             if (!is_waiting(place)) continue;
             ++found;
@@ -2472,17 +2472,15 @@ private:
         data_[place] = static_cast<uint8_t>((data_[place] & ~sent_before) | (yes ? sent_before : 0));
     }
 
-    // Bytes of the fixed header; `remaining` is what it says to follow.
-    MQTT_HOT Offset header_size(Offset place, Offset& remaining) const {
-        uint32_t value;
-        const size_t size = 1 + load_variable(data_ + place + 1, 4, value);
-        remaining = static_cast<Offset>(value);
-        return static_cast<Offset>(size);
+    // Behind the fixed header.
+    MQTT_HOT Offset body_of(Offset place) const {
+        do ++place;
+        while (data_[place] > 127);
+        return place + 1;
     }
     // Behind the fixed header, and in a PUBLISH behind the topic.
     MQTT_HOT Offset id_place(Offset place) const {
-        Offset remaining;
-        Offset p = place + header_size(place, remaining);
+        Offset p = body_of(place);
         if (type_at(place) == PacketType::publish) p += static_cast<Offset>(2 + load_u16(data_ + p));
         return p;
     }
