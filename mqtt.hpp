@@ -1953,7 +1953,7 @@ public:
         while (next < at_[sent]) {
             const Offset length = size_at(next);
             if (at_[sent] - next < length) break;
-            if (next == at_[ping]) at_[ping] = nowhere;
+            if (data_[next] == first_byte_of(PacketType::pingreq)) ping_waits_ = false;
             const Offset place = next;
             next += length;
             if (awaits_answer(data_[place])) {
@@ -1976,11 +1976,9 @@ public:
 
     // One at a time: the next one is not due before this one has been written.
     bool append_ping() {
-        if (!append(first_byte_of(PacketType::pingreq), 0, for_ping)) return false;
-        at_[ping] = static_cast<Offset>(at_[end] - 2);
-        return true;
+        return ping_waits_ = append(first_byte_of(PacketType::pingreq), 0, for_ping);
     }
-    bool ping_waits() const { return at_[ping] != nowhere; }
+    bool ping_waits() const { return ping_waits_; }
 
     // ---- answers
 
@@ -2063,9 +2061,8 @@ public:
                 forget(place);   // a topic alias ends with its connection [5: MQTT-3.3.2-7]
             }
         }
-        at_[ping] = nowhere;
         stream_left_ = 0;
-        stream_resend_ = false;
+        ping_waits_ = stream_resend_ = false;
         in_flight_ = unreleased;
         if constexpr (storing) log().admitted = 0;
         close();
@@ -2427,7 +2424,6 @@ private:
         sent,     // bytes before it are written, in the lane that is being sent
         gate,     // what goes out now ends here; nowhere: it goes on to `end`
         stream,   // the record whose payload comes from elsewhere
-        ping,     // a PINGREQ that has not been written
         end,
         taken,    // storing: what is before it needs no record, or storage has taken it
         durable,  // storing: nothing goes out behind it; nowhere: storage is ignored
@@ -2705,6 +2701,7 @@ private:
     bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
     bool holes_ = false;           // there may be a dead packet behind `begin_`
     bool stream_resend_ = false;
+    bool ping_waits_ = false;      // a PINGREQ has not been written
     uint16_t next_id_ = 1;
     uint16_t kept_ = 0;            // QoS 1 and 2 messages not finished ...
     uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
@@ -2712,7 +2709,7 @@ private:
     Offset capacity_;
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
-    Offset at_[marks] = {0, 0, 0, 0, nowhere, nowhere, 0};
+    Offset at_[marks] = {0, 0, 0, 0, nowhere, 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
 
