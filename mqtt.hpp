@@ -2737,7 +2737,7 @@ using Outbox = BasicOutbox<false>;
 // Received QoS 1 and 2 messages that are not finished, in the order in which they came: first QoS 2 ids that were
 // answered with PUBREC and wait for PUBREL [MQTT-4.3.3-2], then *open* messages, which the application has seen and
 // we have not answered yet. Answers go out in the order of the messages [MQTT-4.6.0-2], [MQTT-4.6.0-3], so a later
-// one that is acknowledged first waits. A ring of 3 bytes each in the caller's memory.
+// one that is acknowledged first waits. A list of 3 bytes each in the caller's memory.
 class Inbox {
 public:
     static constexpr uint8_t entry_size = 3;
@@ -2753,9 +2753,9 @@ public:
     uint16_t id(uint16_t i) const { return load_u16(at(i)); }
 
     void push(uint16_t id, QoS qos) {
-        // Servers number their messages in sequence: as long as they do, one look tells that an id is new.
-        if (count_ == 0) in_sequence_ = true;
-        in_sequence_ = in_sequence_ && beyond_last(id);
+        // Servers number their messages in sequence: as long as they do, one look tells that an id is new. Where it shall
+        // be small, all of them are looked at.
+        if (wide) in_sequence_ = beyond_last(id) && (in_sequence_ || count_ == 0);
         uint8_t* p = at(count_++);
         store_u16(p, id);
         p[2] = qos == QoS::exactly_once ? qos_2 : uint8_t{0};
@@ -2763,10 +2763,10 @@ public:
     }
     // Is this QoS 2 message one that we have, and the server has not released? DUP says nothing about it: servers
     // redeliver without it.
-    bool has(uint16_t id) const { return !(in_sequence_ && beyond_last(id)) && position(id, count_) != none; }
+    bool has(uint16_t id) const { return !(wide && in_sequence_ && beyond_last(id)) && position(id, count_) != none; }
     // It came once more: if it has been answered, it will be again, behind those that are open.
     void received_again(uint16_t id) {
-        const uint16_t i = position(id, answered_count());
+        const size_t i = position(id, answered_count());
         if (i == none) return;
         remove(i);
         push(id, QoS::exactly_once);
@@ -2775,13 +2775,13 @@ public:
 
     // PUBREL: the server may use the id anew as soon as it sees PUBCOMP. False: there is no such id.
     bool released(uint16_t id) {
-        const uint16_t i = position(id, answered_count());
+        const size_t i = position(id, answered_count());
         if (i != none) remove(i);
         return i != none;
     }
     // The application took a message over, or refuses it. False: it is none of the open ones.
     bool acknowledge(uint16_t id, ReasonCode reason = ReasonCode::success) {
-        for (uint16_t i = answered_count(); i < count_; ++i)
+        for (size_t i = answered_count(); i < count_; ++i)
             if (load_u16(at(i)) == id && (at(i)[2] & acknowledged) == 0) {
                 // Of a client, the reason codes of PUBACK and PUBREC are 0x00 and 0x80 to 0x9F.
                 const unsigned code = static_cast<unsigned>(reason);
@@ -2792,7 +2792,7 @@ public:
         return false;
     }
     void acknowledge_all() {
-        for (uint16_t i = answered_count(); i < count_; ++i)
+        for (size_t i = answered_count(); i < count_; ++i)
             at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
     }
     // The answer that is due next: PUBACK or PUBREC, or a packet id of 0. answered() when it is queued.
@@ -2807,7 +2807,7 @@ public:
         return ack;
     }
     void answered() {
-        const uint16_t i = answered_count();
+        const size_t i = answered_count();
         --open_;
         if ((at(i)[2] & (qos_2 | refused)) != qos_2) remove(i);   // [5: MQTT-4.3.3-9]
     }
@@ -2842,38 +2842,31 @@ public:
     }
 
 private:
-    static constexpr uint16_t none = 0xFFFF;
+    static constexpr size_t none = static_cast<size_t>(-1);
     // An entry's third byte; the upper five bits are those of the reason code.
     static constexpr uint8_t qos_2 = 1, acknowledged = 2, refused = 4;
 
-    uint8_t* at(uint16_t i) const {
-        const size_t k = static_cast<size_t>(head_) + i;
-        return data_ + entry_size * (k < capacity_ ? k : k - capacity_);
-    }
+    uint8_t* at(size_t i) const { return data_ + entry_size * i; }
     bool beyond_last(uint16_t id) const {
         if (count_ == 0) return true;
-        const uint16_t first = load_u16(at(0)), last = load_u16(at(static_cast<uint16_t>(count_ - 1)));
+        const uint16_t first = load_u16(at(0)), last = load_u16(at(count_ - 1U));
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
     // Of a QoS 2 message among the first `count`.
-    uint16_t position(uint16_t id, uint16_t count) const {
-        for (uint16_t i = 0; i < count; ++i)
+    size_t position(uint16_t id, size_t count) const {
+        for (size_t i = 0; i < count; ++i)
             if (load_u16(at(i)) == id && (at(i)[2] & qos_2) != 0) return i;
         return none;
     }
-    void remove(uint16_t i) {
+    void remove(size_t i) {
         if (i < carried_) --carried_;
         --count_;
-        if (i == 0) {
-            head_ = head_ + 1 == capacity_ ? uint16_t{0} : static_cast<uint16_t>(head_ + 1);
-            return;
-        }
-        for (; i < count_; ++i) copy(at(i), at(static_cast<uint16_t>(i + 1)), entry_size);
+        copy(at(i), at(i + 1), entry_size * (count_ - i));
     }
 
     uint8_t* data_ = nullptr;
     uint16_t capacity_ = 0;
-    uint16_t head_ = 0, count_ = 0;
+    uint16_t count_ = 0;
     uint16_t open_ = 0;            // the last ones of `count_`
     uint16_t carried_ = 0;         // the first ones of `count_`: from before this connection
     bool in_sequence_ = false;     // the ids ascend, modulo 2^16
