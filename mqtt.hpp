@@ -2796,15 +2796,17 @@ public:
             at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
     }
     // The answer that is due next: PUBACK or PUBREC, or a packet id of 0. answered() when it is queued.
-    Ack due() const {
+    struct Due {
+        uint16_t packet_id = 0;
+        uint8_t first_byte = 0;
+        ReasonCode reason = ReasonCode::success;
+    };
+    Due due() const {
         if (open_ == 0) return {};
         const uint8_t* p = at(answered_count());
         if ((p[2] & acknowledged) == 0) return {};
-        Ack ack;
-        ack.type = (p[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback;
-        ack.packet_id = load_u16(p);
-        ack.reason = static_cast<ReasonCode>(p[2] >> 3 | ((p[2] & refused) != 0 ? 0x80 : 0));
-        return ack;
+        return {load_u16(p), first_byte_of((p[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback),
+                static_cast<ReasonCode>(p[2] >> 3 | ((p[2] & refused) != 0 ? 0x80 : 0))};
     }
     void answered() {
         const size_t i = answered_count();
@@ -3708,9 +3710,9 @@ private:
 
     // PUBACK and PUBREC for what the application has taken over, as far as there is room.
     void answer_open() {
-        for (Ack due = inbox_.due(); due.packet_id != 0; due = inbox_.due()) {
+        for (Inbox::Due due = inbox_.due(); due.packet_id != 0; due = inbox_.due()) {
             // Without a connection there is nobody to answer; a QoS 2 id is remembered all the same.
-            if (connected() && !outbox_.append(due.first_byte(), due.packet_id, Outbox::for_answer, due.reason)) return;
+            if (connected() && !outbox_.append(due.first_byte, due.packet_id, Outbox::for_answer, due.reason)) return;
             inbox_.answered();
         }
     }
