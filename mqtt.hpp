@@ -2748,8 +2748,8 @@ public:
     }
     uint16_t capacity() const { return capacity_; }
     bool full() const { return count_ == capacity_; }
-    uint16_t open() const { return open_; }
-    uint16_t answered_count() const { return static_cast<uint16_t>(count_ - open_); }
+    bool has_open() const { return answered_ != count_; }
+    uint16_t answered_count() const { return answered_; }
     uint16_t id(uint16_t i) const { return load_u16(at(i)); }
 
     void push(uint16_t id, QoS qos) {
@@ -2759,14 +2759,13 @@ public:
         uint8_t* p = at(count_++);
         store_u16(p, id);
         p[2] = qos == QoS::exactly_once ? qos_2 : uint8_t{0};
-        ++open_;
     }
     // Is this QoS 2 message one that we have, and the server has not released? DUP says nothing about it: servers
     // redeliver without it.
     bool has(uint16_t id) const { return !(wide && in_sequence_ && beyond_last(id)) && position(id, count_) != none; }
     // It came once more: if it has been answered, it will be again, behind those that are open.
     void received_again(uint16_t id) {
-        const size_t i = position(id, answered_count());
+        const size_t i = position(id, answered_);
         if (i == none) return;
         remove(i);
         push(id, QoS::exactly_once);
@@ -2775,13 +2774,13 @@ public:
 
     // PUBREL: the server may use the id anew as soon as it sees PUBCOMP. False: there is no such id.
     bool released(uint16_t id) {
-        const size_t i = position(id, answered_count());
+        const size_t i = position(id, answered_);
         if (i != none) remove(i);
         return i != none;
     }
     // The application took a message over, or refuses it. False: it is none of the open ones.
     bool acknowledge(uint16_t id, ReasonCode reason = ReasonCode::success) {
-        for (size_t i = answered_count(); i < count_; ++i)
+        for (size_t i = answered_; i < count_; ++i)
             if (load_u16(at(i)) == id && (at(i)[2] & acknowledged) == 0) {
                 // Of a client, the reason codes of PUBACK and PUBREC are 0x00 and 0x80 to 0x9F.
                 const unsigned code = static_cast<unsigned>(reason);
@@ -2792,7 +2791,7 @@ public:
         return false;
     }
     void acknowledge_all() {
-        for (size_t i = answered_count(); i < count_; ++i)
+        for (size_t i = answered_; i < count_; ++i)
             at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
     }
     // The answer that is due next: PUBACK or PUBREC, or a packet id of 0. answered() when it is queued.
@@ -2802,28 +2801,26 @@ public:
         ReasonCode reason = ReasonCode::success;
     };
     Due due() const {
-        if (open_ == 0) return {};
-        const uint8_t* p = at(answered_count());
+        if (!has_open()) return {};
+        const uint8_t* p = at(answered_);
         if ((p[2] & acknowledged) == 0) return {};
         return {load_u16(p), first_byte_of((p[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback),
                 static_cast<ReasonCode>(p[2] >> 3 | ((p[2] & refused) != 0 ? 0x80 : 0))};
     }
     void answered() {
-        const size_t i = answered_count();
-        --open_;
+        const size_t i = answered_++;
         if ((at(i)[2] & (qos_2 | refused)) != qos_2) remove(i);   // [5: MQTT-4.3.3-9]
     }
     // The connection is gone: the server sends again what was not answered. What the application has taken over all the
     // same is not delivered again.
     void forget_open() {
-        uint16_t kept = answered_count();
+        uint16_t kept = answered_;
         for (uint16_t i = kept; i < count_; ++i)
             if ((at(i)[2] & (acknowledged | qos_2 | refused)) == (acknowledged | qos_2))
                 copy(at(kept++), at(i), entry_size);
-        count_ = carried_ = kept;
-        open_ = 0;
+        count_ = answered_ = carried_ = kept;
     }
-    void clear() { count_ = open_ = carried_ = 0; }
+    void clear() { count_ = answered_ = carried_ = 0; }
     // From storage: this QoS 2 message has been taken over. False: there is no place.
     bool restore(uint16_t id) {
         if (has(id)) return true;
@@ -2862,6 +2859,7 @@ private:
     }
     void remove(size_t i) {
         if (i < carried_) --carried_;
+        if (i < answered_) --answered_;
         --count_;
         copy(at(i), at(i + 1), entry_size * (count_ - i));
     }
@@ -2869,7 +2867,7 @@ private:
     uint8_t* data_ = nullptr;
     uint16_t capacity_ = 0;
     uint16_t count_ = 0;
-    uint16_t open_ = 0;            // the last ones of `count_`
+    uint16_t answered_ = 0;        // the first ones of `count_`; the others are open
     uint16_t carried_ = 0;         // the first ones of `count_`: from before this connection
     bool in_sequence_ = false;     // the ids ascend, modulo 2^16
 };
@@ -3275,7 +3273,7 @@ public:
         return options_->port;
     }
     uint16_t unacknowledged() const { return outbox_.kept(); }
-    bool busy() const { return outbox_.count() != 0 || !outbox_.last_written() || inbox_.open() != 0; }
+    bool busy() const { return outbox_.count() != 0 || !outbox_.last_written() || inbox_.has_open(); }
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::failed; }
 
@@ -3348,7 +3346,7 @@ public:
         }
         if (state_ != State::connecting) {
             outbox_.written(size);
-            if (blocked_ || inbox_.open() != 0) again_ = true;   // what had no room before, perhaps has now
+            if (blocked_ || inbox_.has_open()) again_ = true;   // what had no room before, perhaps has now
             if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
             if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
@@ -3719,7 +3717,7 @@ private:
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     MQTT_HOT void acknowledge_seen() {
-        if (inbox_.open() == 0) return;
+        if (!inbox_.has_open()) return;
         if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
@@ -3879,7 +3877,7 @@ private:
     }
     // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It gets the
     // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
-    bool exceeded() const { return blocked_ && inbox_.full() && inbox_.open() == 0; }
+    bool exceeded() const { return blocked_ && inbox_.full() && !inbox_.has_open(); }
 
     Step on_connack(const Bytes& body, Event& event) {
         Connack connack;
