@@ -2531,22 +2531,23 @@ private:
 
     uint16_t age_of(uint16_t id) const { return static_cast<uint16_t>(next_id_ - id); }
     // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
-    // ids wrap around; an entry that is out of date still has the bytes of its packet.
+    // ids wrap around; an entry that is out of date still has the bytes of its packet. The first guess is the oldest, or
+    // where it shall be quick, as far behind it as the id.
     Offset locate(uint16_t id) const {
-        if (lo_ == hi_) return nowhere;
         const uint16_t age = age_of(id);
-        Offset low = lo_, high = hi_;
-        const uint16_t behind_first = static_cast<uint16_t>(id - id_at(entry(lo_)));
-        if (behind_first == 0) return lo_;
-        Offset probe = behind_first < hi_ - lo_ ? lo_ + behind_first : hi_ - 1;
-        while (low < high) {
+        Offset low = lo_, high = hi_, probe = lo_;
+        if (wide && low < high) {
+            const uint16_t behind_first = static_cast<uint16_t>(id - id_at(entry(lo_)));
+            if (behind_first == 0) return lo_;
+            probe = behind_first < hi_ - lo_ ? lo_ + behind_first : hi_ - 1;
+        }
+        for (; low < high; probe = low + (high - low) / 2) {
             const uint16_t other = age_of(id_at(entry(probe)));
             if (other == age) return probe;
             if (other > age)
                 low = probe + 1;
             else
                 high = probe;
-            probe = low + (high - low) / 2;
         }
         return nowhere;
     }
