@@ -2659,14 +2659,15 @@ private:
         trim();
         if (begin_ == 0 && lo_ == 0 && !holes_) return at_[end] != old_end;
         Offset live = 0;
-        const Offset by = holes_ ? 0 : begin_;   // without holes, all that is live moves by so much
+        const bool at_once = wide && !holes_;        // all that is live moves ...
+        const Offset by = at_once ? begin_ : 0;      // ... by so much
         for (Offset k = lo_; k < hi_; ++k) {
             const Offset place = entry(k);
             if (place >= begin_ && !is_dead(data_[place])) set_entry(live++, place - by);
         }
         lo_ = 0;
         hi_ = live;
-        if (!holes_) {
+        if (at_once) {
             copy(data_, data_ + by, at_[end] - by);
             for (Offset& mark : at_)
                 if (mark != nowhere) mark -= by;
