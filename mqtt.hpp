@@ -1965,7 +1965,8 @@ public:
                 forget(place);
             }
         }
-        if (next == at_[end] && live_end < next && begin_ < next) {   // what was forgotten at the very end is free at once
+        // What was forgotten at the very end is free at once; where it shall be small, when room is needed.
+        if (wide && next == at_[end] && live_end < next && begin_ < next) {
             if (at_[stream] >= live_end) at_[stream] = nowhere;
             for (Offset& mark : at_)
                 if (mark != nowhere && mark > live_end) mark = live_end;
