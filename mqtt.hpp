@@ -1605,7 +1605,7 @@ public:
     constexpr Subscriptions(const Subscription* list, size_t count) : list_(list), count_(count) {}
     constexpr Subscriptions(const std::string_view* filters, size_t count) : filters_(filters), count_(count) {}
     Subscriptions(Bytes wire, size_t count, bool options, Version version)
-        : wire_(wire), count_(count), options_(options), version_(version) {}
+        : options_(options), version_(version), wire_(wire), count_(count) {}
 
     constexpr size_t size() const { return count_; }
 
@@ -1623,31 +1623,31 @@ public:
     // The same for arrays only: what is not decoded needs no Reader.
     bool next_of_array(Subscription& subscription) {
         if (count_ == 0) return false;
-        subscription = first_of_array(subscription);
+        --count_;
+        if (list_ != nullptr) {
+            subscription = *list_++;
+        } else {
+            subscription.filter = *filters_++;
+        }
         return true;
     }
 
 private:
     friend struct Subscribe;
 
-    const Subscription& first_of_array(Subscription& room) {
-        --count_;
-        if (list_ != nullptr) return *list_++;
-        room.filter = *filters_++;
-        return room;
-    }
-
+    bool options_ = true;
+    Version version_ = Version::v3_1_1;   // of the packet that it is a part of
     const Subscription* list_ = nullptr;
     const std::string_view* filters_ = nullptr;
     Bytes wire_;
     size_t count_ = 0;
-    bool options_ = true;
-    Version version_ = Version::v3_1_1;   // of the packet that it is a part of
 };
 
 // Sections 3.8 and 3.10: SUBSCRIBE, UNSUBSCRIBE (whose entries have no options).
 struct Subscribe {
     static constexpr uint16_t types = bit(PacketType::subscribe) | bit(PacketType::unsubscribe);
+
+    Subscribe() {}   // as Event()
 
     PacketType type = PacketType::subscribe;
     uint16_t packet_id = 0;
@@ -1680,8 +1680,11 @@ struct Subscribe {
                     io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
                     io.rest(rest.wire_);
                 }
-                if (rest.wire_.empty())
-                    for (Subscription s; rest.count_ != 0;) Subscription::fields(io, rest.first_of_array(s), options);
+                io.check(rest.filters_ == nullptr || !options);
+                for (; rest.count_ != 0 && rest.wire_.empty(); --rest.count_) {
+                    if (rest.list_ != nullptr) Subscription::fields(io, *rest.list_++, options);
+                    else io.filter(*rest.filters_++);
+                }
             }
         }
     }
@@ -5037,7 +5040,10 @@ public:
 
 private:
     Result request(PacketType type, const Subscriptions& filters, const Properties& properties) {
-        Subscribe packet{type, 0, properties, filters};
+        Subscribe packet;
+        packet.type = type;
+        packet.properties = properties;
+        packet.filters = filters;
         return engine_.subscribe(packet);
     }
 
