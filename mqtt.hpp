@@ -505,6 +505,8 @@ inline constexpr PropertyRule rules[] = {MQTT_PROPERTIES(MQTT_RULE)};
 
 // One property, read.
 struct Property {
+    Property() {}   // as Event()
+
     const PropertyRule* rule = nullptr;
     uint32_t number = 0;           // byte to variable
     Bytes data;                    // text, topic, binary; a pair's value
@@ -541,6 +543,15 @@ public:
         Properties rest = *this;
         Property property;
         return rest.next(id, property);
+    }
+    // That of a number, or `otherwise`.
+    template <Format format> uint32_t number(prop::Key<format> key, uint32_t otherwise) const {
+        return number(key.id, otherwise);
+    }
+    uint32_t number(uint8_t id, uint32_t otherwise) const {
+        Properties rest = *this;
+        Property property;
+        return rest.next(id, property) ? property.number : otherwise;
     }
     // Takes properties off the list, up to and with the next one of this kind; false: there is none.
     template <Format format> bool next(prop::Key<format> key, typename prop::Key<format>::Type& value) {
@@ -4132,22 +4143,20 @@ private:
             return Error::session_unknown;
         }
         if (p.has(prop::response_information) &&
-            options_->properties.get(prop::request_response_information).value_or(0) == 0)
+            options_->properties.number(prop::request_response_information, 0) == 0)
             return Error::protocol_error;   // [5: MQTT-3.1.2-28]
         const Error error = adopt(p.get(prop::assigned_client_identifier));
         if (error != Error::ok) return error;
-        const Optional<uint8_t> qos = p.get(prop::maximum_qos);
-        limits_.receive_maximum = p.get(prop::receive_maximum).value_or(limits_.receive_maximum);
-        limits_.topic_alias_maximum = p.get(prop::topic_alias_maximum).value_or(0);
-        limits_.maximum_packet_size = p.get(prop::maximum_packet_size).value_or(limits_.maximum_packet_size);
+        limits_.receive_maximum = static_cast<uint16_t>(p.number(prop::receive_maximum, limits_.receive_maximum));
+        limits_.topic_alias_maximum = static_cast<uint16_t>(p.number(prop::topic_alias_maximum, 0));
+        limits_.maximum_packet_size = p.number(prop::maximum_packet_size, limits_.maximum_packet_size);
         limits_.server_keep_alive = p.get(prop::server_keep_alive);
-        limits_.maximum_qos = qos ? static_cast<QoS>(*qos) : QoS::exactly_once;
-        limits_.session_kept =
-            p.get(prop::session_expiry_interval).value_or(options_->session_expiry_interval) != 0;
-        limits_.retain_available = p.get(prop::retain_available).value_or(1) != 0;
-        limits_.wildcard_subscription_available = p.get(prop::wildcard_subscription_available).value_or(1) != 0;
-        limits_.subscription_identifier_available = p.get(prop::subscription_identifier_available).value_or(1) != 0;
-        limits_.shared_subscription_available = p.get(prop::shared_subscription_available).value_or(1) != 0;
+        limits_.maximum_qos = static_cast<QoS>(p.number(prop::maximum_qos, 2));
+        limits_.session_kept = p.number(prop::session_expiry_interval, options_->session_expiry_interval) != 0;
+        limits_.retain_available = p.number(prop::retain_available, 1) != 0;
+        limits_.wildcard_subscription_available = p.number(prop::wildcard_subscription_available, 1) != 0;
+        limits_.subscription_identifier_available = p.number(prop::subscription_identifier_available, 1) != 0;
+        limits_.shared_subscription_available = p.number(prop::shared_subscription_available, 1) != 0;
         if (limits_.maximum_packet_size < outbox_.answer_size()) return Error::protocol_error;   // it wants no answers
         outbox_.maximum_packet_size = limits_.maximum_packet_size;
         start_clean_ = false;
@@ -4214,11 +4223,11 @@ private:
     bool may_send(const Disconnect& packet) const {
         const bool kept = !options_->clean_session && options_->session_expiry_interval != 0;
         return !packet.properties.has(prop::server_reference) &&
-               (kept || packet.properties.get(prop::session_expiry_interval).value_or(0) == 0);   // section 3.14.2.2.2
+               (kept || packet.properties.number(prop::session_expiry_interval, 0) == 0);   // section 3.14.2.2.2
     }
 
     void ended_by(const Disconnect& packet) {
-        if (packet.properties.get(prop::session_expiry_interval).value_or(1) != 0) return;
+        if (packet.properties.number(prop::session_expiry_interval, 1) != 0) return;
         limits_.session_kept = false;
         if (!resuming_) session_is(0);
     }
@@ -4244,7 +4253,7 @@ private:
         return Step::go_on;
     }
     // Request Problem Information 0: only some packets may have reason strings and user properties [5: MQTT-3.1.2-29].
-    bool quiet() const { return options_->properties.get(prop::request_problem_information).value_or(1) == 0; }
+    bool quiet() const { return options_->properties.number(prop::request_problem_information, 1) == 0; }
     bool unasked(const Properties& properties) const { return !properties.empty() && quiet(); }
 
     // Topic aliases are ours to set, identifiers the server's [5: MQTT-3.3.4-6].
@@ -4283,13 +4292,13 @@ private:
     }
     // Puts the topic in the place of its alias. False: the server must not use it, or we have missed what it is for.
     bool resolve(Publish& packet) {
-        const Optional<uint16_t> alias = packet.properties.get(prop::topic_alias);
-        if (!alias) return true;
-        Error error = *alias > topic_alias_maximum_ ? Error::topic_alias_invalid : Error::ok;
+        const uint16_t alias = static_cast<uint16_t>(packet.properties.number(prop::topic_alias, 0));
+        if (alias == 0) return true;
+        Error error = alias > topic_alias_maximum_ ? Error::topic_alias_invalid : Error::ok;
         if (error == Error::ok) {
             if (!packet.topic.empty())
-                received_aliases_.set(*alias, packet.topic, topic_alias_maximum_);
-            else if (!received_aliases_.find(*alias, packet.topic))   // begins anew, so that nothing is lost
+                received_aliases_.set(alias, packet.topic, topic_alias_maximum_);
+            else if (!received_aliases_.find(alias, packet.topic))   // begins anew, so that nothing is lost
                 error = received_aliases_.forgotten() ? Error::buffer_too_small : Error::protocol_error;
         }
         if (error == Error::ok) return true;
