@@ -932,17 +932,31 @@ inline bool valid_topic(std::string_view topic) {
 constexpr std::string_view front(std::string_view text, size_t size) {
     return {text.data(), size < text.size() ? size : text.size()};
 }
+// Where the first of two characters is; the text's size: nowhere. This and what follows needs no memchr() and memcmp().
+constexpr size_t find(std::string_view text, char c, char or_this) {
+    size_t i = 0;
+    while (i < text.size() && text[i] != c && text[i] != or_this) ++i;
+    return i;
+}
+constexpr size_t find(std::string_view text, char c) { return find(text, c, c); }
+constexpr bool has_wildcard(std::string_view filter) { return find(filter, '+', '#') != filter.size(); }
+constexpr bool equal(std::string_view a, std::string_view b) {
+    if (wide) return a == b;
+    if (a.size() != b.size()) return false;
+    for (size_t i = 0; i < a.size(); ++i)
+        if (a[i] != b[i]) return false;
+    return true;
+}
 
 // A topic filter: what is subscribed to. '#' stands alone or behind '/', and last [MQTT-4.7.1-2]; '+' fills a level
 // [MQTT-4.7.1-3]. In MQTT 5 a shared subscription is "$share/NAME/FILTER" [5: MQTT-4.8.2-1, -2].
-constexpr bool is_shared(std::string_view filter) { return front(filter, 7) == "$share/"; }
+constexpr bool is_shared(std::string_view filter) { return equal(front(filter, 7), "$share/"); }
 inline bool valid_filter(std::string_view filter, bool v5 = false) {
     if (filter.empty() || !valid_length(filter) || !valid_text(filter)) return false;
     if (v5 && is_shared(filter)) {
         filter.remove_prefix(7);
-        const size_t name = filter.find('/');
-        if (name == 0 || name == filter.npos || name + 1 == filter.size()) return false;
-        if (front(filter, name).find_first_of("+#") != filter.npos) return false;
+        const size_t name = find(filter, '/');
+        if (name == 0 || name + 1 >= filter.size() || has_wildcard(front(filter, name))) return false;
     }
     const uint8_t* const p = Bytes(filter).data();
     for (size_t i = 0; i < filter.size(); ++i)
@@ -2921,7 +2935,7 @@ public:
     // 0: it is none.
     uint16_t find(std::string_view topic) const {
         for (size_t at = 0; at < used_; at += size_at(at))
-            if (topic_at(at) == topic) return load_u16(memory_.data + at);
+            if (equal(topic_at(at), topic)) return load_u16(memory_.data + at);
         return 0;
     }
     bool has_room(std::string_view topic, size_t aside = 0) const {
@@ -4037,7 +4051,7 @@ private:
     Error supported(std::string_view filter) const {
         if (!limits_.shared_subscription_available && is_shared(filter))
             return Error::shared_subscriptions_not_supported;
-        return !limits_.wildcard_subscription_available && filter.find_first_of("+#") != filter.npos
+        return !limits_.wildcard_subscription_available && has_wildcard(filter)
                    ? Error::wildcard_subscriptions_not_supported : Error::ok;
     }
     Error supported(const Subscribe& packet) const {
@@ -4178,7 +4192,7 @@ private:
     bool is_method(const Properties& properties) const {
         const Optional<std::string_view> ours = options_->properties.get(prop::authentication_method);
         const Optional<std::string_view> theirs = properties.get(prop::authentication_method);
-        return ours.has_value() == theirs.has_value() && *ours == *theirs;
+        return ours.has_value() == theirs.has_value() && equal(*ours, *theirs);
     }
 
     // The server ends it: CONNACK or DISCONNECT.
@@ -4191,13 +4205,13 @@ private:
     // The first of a list of NAME, NAME:PORT, [ADDRESS] and [ADDRESS]:PORT (5: section 4.11). It stays in rx until
     // then.
     void follow(std::string_view reference) {
-        reference = front(reference, reference.find(' '));
+        reference = front(reference, find(reference, ' '));
         const bool brackets = !reference.empty() && reference[0] == '[';
-        const size_t end = reference.find(brackets ? ']' : ':');
-        if (brackets && end == reference.npos) return;
+        const size_t end = find(reference, brackets ? ']' : ':');
+        if (brackets && end == reference.size()) return;
         std::string_view name = front(reference, end);
         if (brackets) name.remove_prefix(1);
-        reference.remove_prefix(end == reference.npos ? reference.size() : brackets ? end + 1 : end);
+        reference.remove_prefix(brackets ? end + 1 : end);
         uint32_t port = reference.empty() ? options_->port : 0U;
         for (size_t i = 1; i < reference.size(); ++i) {
             const unsigned digit = static_cast<unsigned>(reference[i]) - '0';
