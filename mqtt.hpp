@@ -3311,7 +3311,6 @@ public:
     void opened() {
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
-        limits_ = Limits{};
         // A server that another one named may share its sessions, or have older ones of its own.
         server_identity_ = identity_of(host(), port(), options_->client_id);
         referred_ = !server_reference_.empty();
