@@ -1398,7 +1398,9 @@ struct Connect {
         clean_session = 0x02, has_will = 0x04, will_retain = 0x20, has_password = 0x40, has_user_name = 0x80
     };
 
-    std::string_view protocol_name = "MQTT";
+    Connect() {}   // as Event()
+
+    std::string_view protocol_name{"MQTT", 4};
     uint8_t protocol_level = 4;              // 4 or 5; it decides the version, whatever encode() and decode() are told
     uint8_t flags = clean_session;           // Flag (in 5, Clean Start), and the will's QoS in bits 3 and 4
     uint16_t keep_alive = 0;                 // seconds
@@ -1765,18 +1767,19 @@ template <class Packet> constexpr auto reading() {
 }
 
 template <class Io, class Fields>
-Encoded encode_with(Fields fields, const void* packet, uint8_t first_byte, Buffer out, Version version, bool with_rest) {
+Encoded encode_with(Fields fields, const void* packet, uint8_t first_byte, const Buffer& out, Version version,
+                    bool with_rest) {
     Io io(out, version);
     fields(io, packet);
     return io.finish(first_byte, with_rest);
 }
 template <class Fields>
-MQTT_APART Encoded encode_slowly(Fields fields, const void* packet, uint8_t first_byte, Buffer out, Version version,
+MQTT_APART Encoded encode_slowly(Fields fields, const void* packet, uint8_t first_byte, const Buffer& out, Version version,
                                  bool with_rest) {
     return encode_with<Writer>(fields, packet, first_byte, out, version, with_rest);
 }
 template <class Fields>
-MQTT_FLAT Encoded encode_by(Fields fields, const void* packet, uint8_t first_byte, Buffer out, Version version,
+MQTT_FLAT Encoded encode_by(Fields fields, const void* packet, uint8_t first_byte, const Buffer& out, Version version,
                             bool with_rest) {
     if constexpr (wide) {
         const Encoded quick = encode_with<BasicWriter<true>>(fields, packet, first_byte, out, version, with_rest);
@@ -3678,7 +3681,7 @@ private:
 
     // ---- sending
 
-    Encoded encode_connect(const ConnectOptions& o, Version version, Buffer out) const {
+    Encoded encode_connect(const ConnectOptions& o, Version version, const Buffer& out) const {
         Connect packet;
         unsigned flags = 0;
         packet.protocol_level = static_cast<uint8_t>(version);
