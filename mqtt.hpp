@@ -1707,10 +1707,13 @@ struct Subscribe {
                     io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
                     io.rest(rest.wire_);
                 }
-                io.check(rest.filters_ == nullptr || !options);
                 for (; rest.count_ != 0 && rest.wire_.empty(); --rest.count_) {
-                    if (rest.list_ != nullptr) Subscription::fields(io, *rest.list_++, options);
-                    else io.filter(*rest.filters_++);
+                    if (rest.list_ != nullptr) {
+                        Subscription::fields(io, *rest.list_++, options);
+                        continue;
+                    }
+                    io.filter(*rest.filters_++);
+                    if (options) io.u8(0);   // those of a new Subscription
                 }
             }
         }
@@ -2936,7 +2939,7 @@ public:
     }
     bool forgotten() const { return forgotten_; }
     // 0: it is none.
-    uint16_t find(std::string_view topic) const {
+    uint16_t find(const std::string_view& topic) const {
         for (size_t at = 0; at < used_; at += size_at(at))
             if (equal(topic_at(at), topic)) return load_u16(memory_.data + at);
         return 0;
