@@ -195,7 +195,7 @@ inline uint8_t* store_variable(uint8_t* data, uint32_t value) {
 template <class T> class Optional {
 public:
     constexpr Optional() = default;
-    constexpr Optional(const T& value) : value_(value), has_value_(true) {}
+    constexpr Optional(const T& value) : has_value_(true), value_(value) {}
     constexpr bool has_value() const { return has_value_; }
     constexpr explicit operator bool() const { return has_value_; }
     constexpr const T& operator*() const { return value_; }   // only if there is one
@@ -203,8 +203,8 @@ public:
     constexpr T value_or(const T& other) const { return has_value_ ? value_ : other; }
 
 private:
-    T value_{};
     bool has_value_ = false;
+    T value_{};
 };
 
 // A base that has a member, or nothing and no size.
@@ -2984,7 +2984,6 @@ private:
 struct Limits {
     uint16_t receive_maximum = 65535;
     uint16_t topic_alias_maximum = 0;
-    uint32_t maximum_packet_size = 0xFFFFFFFF;
     Optional<uint16_t> server_keep_alive;
     QoS maximum_qos = QoS::exactly_once;
     bool session_kept = true;      // its Session Expiry Interval is not 0
@@ -2992,6 +2991,7 @@ struct Limits {
     bool wildcard_subscription_available = true;
     bool subscription_identifier_available = true;
     bool shared_subscription_available = true;
+    uint32_t maximum_packet_size = 0xFFFFFFFF;
 };
 
 // What the pump has to do with storage next; see "Storage" at the port.
@@ -4227,7 +4227,7 @@ private:
         server_reference_ = name;
         reference_port_ = static_cast<uint16_t>(port);
     }
-    Step on_disconnect(Bytes body) {
+    Step on_disconnect(const Bytes& body) {
         Disconnect packet;
         const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
@@ -4252,7 +4252,7 @@ private:
     }
 
     // Section 4.12.
-    Step on_auth(Bytes body, Event& event) {
+    Step on_auth(const Bytes& body, Event& event) {
         Disconnect packet;
         const Error error = decode_body(first_byte_of(PacketType::auth), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
