@@ -2152,9 +2152,10 @@ public:
             if constexpr (storing) move_stored_marks(from, to);
             const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             const Offset header = body_of(from) - from;
-            const Offset front = has_properties(from) ? properties_at(from) - from - header : size - header;
-            const Offset behind = has_properties(from) ? behind_properties(from + header + front) : from + size;
-            const Offset length = has_properties(from) && v5 ? 1 : 0;
+            const bool has = has_properties(from);
+            const Offset front = has ? properties_at(from) - from - header : size - header;
+            const Offset behind = has ? behind_properties(from + header + front) : from + size;
+            const Offset length = has && v5 ? 1 : 0;
             const Offset remaining = wire_size(from) - (behind - from - front) + length;
             const uint8_t first = data_[from];
             if (type_at(from) == PacketType::subscribe && !v5)
@@ -2528,8 +2529,8 @@ private:
     }
     Version version() const { return v5_ ? Version::v5 : Version::v3_1_1; }
     bool has_properties(Offset place) const {
-        return type_at(place) == PacketType::publish || type_at(place) == PacketType::subscribe ||
-               type_at(place) == PacketType::unsubscribe;
+        constexpr unsigned types = bit(PacketType::publish) | bit(PacketType::subscribe) | bit(PacketType::unsubscribe);
+        return (types & bit(type_at(place))) != 0;
     }
     Offset properties_at(Offset place) const {
         const bool has_id = type_at(place) != PacketType::publish || counts(data_[place]);
