@@ -3694,10 +3694,10 @@ private:
         if (!o.will.topic.empty()) {
             flags |= Connect::has_will | static_cast<unsigned>(o.will.qos) << 3;
             if (o.will.retain == Retain::yes) flags |= Connect::will_retain;
-            packet.will_properties = o.will.properties;
-            packet.will_topic = o.will.topic;
-            packet.will_message = o.will.message;
         }
+        packet.will_properties = o.will.properties;
+        packet.will_topic = o.will.topic;
+        packet.will_message = o.will.message;
         if (o.user_name.data() != nullptr) flags |= Connect::has_user_name;
         if (o.password.data() != nullptr) flags |= Connect::has_password;
         packet.user_name = o.user_name;
