@@ -2566,21 +2566,19 @@ private:
     }
 
     uint16_t age_of(uint16_t id) const { return static_cast<uint16_t>(next_id_ - id); }
-    // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
-    // ids wrap around; an entry that is out of date still has the bytes of its packet. The first guess is the oldest, or
-    // where it shall be quick, as far behind it as the id.
+    // The entry of a packet id, or nowhere. How far ids are behind the oldest one orders the index also where they wrap
+    // around; an entry that is out of date still has the bytes of its packet. Where it shall be quick, the first look is
+    // as far behind, else at the oldest one.
     Offset locate(uint16_t id) const {
-        const uint16_t age = age_of(id);
+        if (lo_ == hi_) return nowhere;
+        const uint16_t first = id_at(entry(lo_)), behind = static_cast<uint16_t>(id - first);
         Offset low = lo_, high = hi_, probe = lo_;
-        if (wide && low < high) {
-            const uint16_t behind_first = static_cast<uint16_t>(id - id_at(entry(lo_)));
-            if (behind_first == 0) return lo_;
-            probe = behind_first < hi_ - lo_ ? lo_ + behind_first : hi_ - 1;
-        }
+        if (wide && behind == 0) return probe;
+        if (wide && behind < hi_ - lo_) probe += behind;
         for (; low < high; probe = low + (high - low) / 2) {
-            const uint16_t other = age_of(id_at(entry(probe)));
-            if (other == age) return probe;
-            if (other > age)
+            const uint16_t other = static_cast<uint16_t>(id_at(entry(probe)) - first);
+            if (other == behind) return probe;
+            if (other < behind)
                 low = probe + 1;
             else
                 high = probe;
