@@ -549,6 +549,7 @@ public:
         return number(key.id, otherwise);
     }
     uint32_t number(uint8_t id, uint32_t otherwise) const {
+        if (empty()) return otherwise;
         Properties rest = *this;
         Property property;
         return rest.next(id, property) ? property.number : otherwise;
@@ -1762,7 +1763,7 @@ template <class Packet> constexpr auto reading() {
         Packet& p = *static_cast<Packet*>(packet);
         if constexpr (std::is_same_v<Packet, Publish>) p.set_first_byte(first_byte);
         else if constexpr (is_several<Packet>) p.type = static_cast<PacketType>(first_byte >> 4);
-        if ((Packet::types & 1U << (first_byte >> 4)) == 0) io.fail(Error::malformed_packet);
+        io.check((Packet::types >> (first_byte >> 4) & 1) != 0);
         Packet::fields(io, p);
     };
     if constexpr (wide) return fields;
@@ -2506,6 +2507,7 @@ private:
 
     // Behind the fixed header.
     MQTT_HOT Offset body_of(Offset place) const {
+        if (wide && data_[place + 1] < 128) return place + 2;
         do ++place;
         while (data_[place] > 127);
         return place + 1;
