@@ -3962,24 +3962,25 @@ private:
         Publish packet;
         const Error error = decode_body(header.first_byte, body, packet, version());
         if (error != Error::ok) return reject(error);
-        if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
-        if constexpr (has_v5)
-            if (v5_ && !resolve(packet)) return Step::wait;
+        const bool taken = deliver(packet, packet.payload, 0, static_cast<uint32_t>(packet.payload.size()), event);
+        if (!taken) return Step::wait;
         in_begin_ += header.packet_size();
-        deliver(packet, packet.payload, 0, static_cast<uint32_t>(packet.payload.size()), event);
         return Step::go_on;
     }
-    // One more piece of a message, or all of it. A QoS 2 message that we have already is only answered.
-    MQTT_HOT void deliver(const Publish& packet, Bytes payload, uint32_t offset, uint32_t total, Event& event) {
+    // One more piece of a message, or all of it. A QoS 2 message that we have already is only answered. False: not now.
+    MQTT_HOT bool deliver(Publish& packet, Bytes payload, uint32_t offset, uint32_t total, Event& event) {
+        if (!can_remember(packet.qos, packet.packet_id)) return false;
+        if constexpr (has_v5)
+            if (v5_ && !resolve(packet)) return false;
         const bool complete = offset + payload.size() == total;
         if (packet.qos == QoS::exactly_once && inbox_.has(packet.packet_id)) {
             if (complete) answer_again(packet.packet_id);
-            return;
+            return true;
         }
         if (complete && packet.qos != QoS::at_most_once) inbox_.push(packet.packet_id, packet.qos);
         if (packet.topic.empty()) {   // there was no room for it, here or when its alias was set
             if (complete) tell_skipped(packet.packet_id, packet.qos, total, event);
-            return;
+            return true;
         }
         tell(event, Event::received, packet.packet_id);
         Message& message = event.message;
@@ -3992,6 +3993,7 @@ private:
         message.retain = packet.retain == Retain::yes;
         message.duplicate = packet.duplicate;
         message.properties = event.properties = packet.properties;
+        return true;
     }
     // A message that the application cannot get is taken over in its place, so that it does not come again and again.
     void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
@@ -4392,10 +4394,7 @@ private:
         else if (packet.qos != QoS::at_most_once && (packet.packet_id = load_u16(rx_.data + head_ - 2)) == 0)
             error = Error::malformed_packet;
         if (error != Error::ok) return reject(error);
-        if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
-        if constexpr (has_v5)
-            if (v5_ && !resolve(packet)) return Step::wait;
-        deliver(packet, Bytes(rx_.data + head_, size), total_ - in_left_, total_, event);
+        if (!deliver(packet, Bytes(rx_.data + head_, size), total_ - in_left_, total_, event)) return Step::wait;
         in_left_ -= static_cast<uint32_t>(size);
         if (in_left_ != 0) {
             in_end_ = head_;
