@@ -2268,8 +2268,9 @@ public:
     bool stream_ready() const { return stream_left_ != 0 && at_[sent] == at_[gate]; }
     void stream_written(uint32_t size) { stream_left_ -= size; }
     bool stream_pending() const { return at_[stream] != nowhere && at_[stream] >= at_[main]; }   // its header is unsent
-    // The id of the message whose payload has to be sent again; 0: none, or it has been told.
-    uint16_t stream_to_resend() const { return stream_resend_ ? id_at(at_[stream]) : uint16_t{0}; }
+    // Has its payload to be sent again, and has that not been told?
+    bool stream_resends() const { return stream_resend_; }
+    uint16_t stream_id() const { return id_at(at_[stream]); }
     void told_to_resend() { stream_resend_ = false; }
 
     // ---- what waits, and is not wanted any more
@@ -3368,7 +3369,7 @@ public:
         if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
         outbox_.admit(window());
-        if (outbox_.stream_to_resend() != 0) again_ = true;
+        again_ = again_ || outbox_.stream_resends();
         if constexpr (storing)
             if (held()) return {};
         return outbox_.unsent();
@@ -3815,10 +3816,9 @@ private:
             }
         }
 #endif
-        const uint16_t id = outbox_.stream_to_resend();
-        if (id == 0) return;
+        if (!outbox_.stream_resends()) return;
         outbox_.told_to_resend();
-        tell(event, Event::resend_payload, id);
+        tell(event, Event::resend_payload, outbox_.stream_id());
     }
 
     // After CONNACK: what is left of earlier connections goes out again, up to something that has to be told as

@@ -253,7 +253,7 @@ private:
     }
     Bytes shown() {
         outbox_.admit(maximum_);
-        const uint16_t id = outbox_.stream_to_resend();
+        const uint16_t id = outbox_.stream_resends() ? outbox_.stream_id() : uint16_t{0};
         outbox_.told_to_resend();
         if (id != 0) {
             const Item* const item = find(id);
