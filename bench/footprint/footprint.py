@@ -55,6 +55,8 @@ CONFIGURATIONS = {   # name: application, options
 INDIRECT_CALLS = {   # configuration: which functions call which through a pointer, as regular expressions
     REFERENCE: [("board_tcp", r"mqtt_tcp_\w+|mqtt_cyclic_timer"), (r"mqtt_\w+", r"on_\w+")],
 }
+# The same for all others: what begins and ends a packet calls what writes, or reads, its fields.
+OF_LIBRARY = [(r"\w*encode_with\w*", r"\w*7writing\w*"), (r"\w*decode_with\w*", r"\w*7reading\w*")]
 COLUMNS = ["flash_library", "flash_libc", "ram_client", "stack", "painted"]
 Row = collections.namedtuple("Row", COLUMNS)
 NOTHING = Row(*[None] * len(COLUMNS))
@@ -242,6 +244,7 @@ def stack_below_main(images):
         if kind in "TtWw":
             names.setdefault(int(address, 16), set()).add(name)
     frames = frames_of(images.objects)
+    indirect_calls = INDIRECT_CALLS.get(images.configuration, OF_LIBRARY)
     board = {line.split()[-1] for each in images.board
              for line in run("arm-none-eabi-nm", "--defined-only", each).splitlines()}
     functions = disassembled(elf)
@@ -252,7 +255,7 @@ def stack_below_main(images):
         return any(re.fullmatch(pattern, name.split(".")[0]) for name in names.get(address, ()))
 
     def through_pointer(address):
-        for caller, callees in INDIRECT_CALLS.get(images.configuration, []):
+        for caller, callees in indirect_calls:
             if is_named(address, caller):
                 return {callee for callee in taken if is_named(callee, callees)}
         return taken
@@ -276,7 +279,7 @@ def stack_below_main(images):
         calls, jumps, pointed = function["calls"], function["jumps"] - {address}, set()
         if on_board:   # not followed, but the client may be called back
             calls, jumps, pointed = set(), set(), set()
-            if any(is_named(address, caller) for caller, _ in INDIRECT_CALLS.get(images.configuration, [])):
+            if any(is_named(address, caller) for caller, _ in indirect_calls):
                 pointed = through_pointer(address)
         elif function["through_pointer"]:
             pointed = through_pointer(address) - above - {address}
