@@ -3881,11 +3881,11 @@ private:
             leave();
             error_ = error;
             reason_ = reason_of(error);
-            Disconnect farewell;
-            farewell.reason = reason_;
-            in_begin_ = 0;
-            in_end_ = static_cast<size_t>(encode(farewell, Buffer(rx_.data, farewell_size), Version::v5).size);
-            head_ = 0;
+            rx_.data[0] = first_byte_of(PacketType::disconnect);
+            rx_.data[1] = reason_ != ReasonCode::success ? 1 : 0;
+            rx_.data[2] = static_cast<uint8_t>(reason_);
+            in_begin_ = head_ = 0;
+            in_end_ = rx_.data[1] + 2U;
             enter(State::rejecting);
             return Step::wait;
         }
