@@ -1185,9 +1185,11 @@ public:
         if constexpr (quick) {
             if (left_ != 0 && *at_ == 0) return static_cast<void>(take(1));
             if (packet == PacketType::connack) return check(false);   // comes once: let it be simple
-            BasicReader io = *this;   // the address of this one is not taken, so it stays in registers
-            io.take_properties(list, packet);
+            BasicReader io = *this;   // no addresses of this one and of the list are taken: they stay in registers
+            Properties taken;
+            io.take_properties(taken, packet);
             *this = io;
+            list = taken;
         } else {
             take_properties(list, packet);
         }
@@ -1290,8 +1292,10 @@ MQTT_HOT inline Error read_fixed_header(const uint8_t* data, size_t size, FixedH
         header.size = 2;
         return Error::ok;
     }
-    const size_t length = load_variable(data + 1, size - 1, header.remaining_length);
+    uint32_t remaining;   // of its own, so that the address of `header` is not taken
+    const size_t length = load_variable(data + 1, size - 1, remaining);
     if (length == malformed) return Error::malformed_packet;
+    header.remaining_length = remaining;
     header.size = length != 0 ? static_cast<uint8_t>(1 + length) : uint8_t{0};
     return Error::ok;
 }
@@ -1762,8 +1766,12 @@ template <class Packet>
 MQTT_FLAT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
                                    Version version = Version::v3_1_1) {
     if constexpr (wide) {
-        if (decode_with<BasicReader<true>>(first_byte, body, packet, version) == Error::ok) return Error::ok;
-        return decode_slowly(first_byte, body, packet, version);
+        Packet quick;   // of its own, so that its address is not taken
+        if (decode_with<BasicReader<true>>(first_byte, body, quick, version) == Error::ok)
+            return packet = quick, Error::ok;
+        Packet slow;
+        const Error error = decode_slowly(first_byte, body, slow, version);
+        return packet = slow, error;
     } else {
         return decode_with<Reader>(first_byte, body, packet, version);
     }
@@ -1844,7 +1852,8 @@ public:
 
     // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by
     // errors.
-    template <class Packet> Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
+    template <class Packet>
+    MQTT_HOT Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
         // A type of its own for each packet, or one for all of them.
         const auto encoder = [](const void* p, Buffer out, Version version, bool rest) {
             return encode(*static_cast<const Packet*>(p), out, version, rest);
@@ -1935,6 +1944,7 @@ public:
         Offset& next = at_[lane()];
         Offset live_end = next;
         bool holes = holes_;   // before live_end
+        bool gone = false;
         while (next < at_[sent]) {
             const Offset length = size_at(next);
             if (at_[sent] - next < length) break;
@@ -1944,7 +1954,10 @@ public:
             if (awaits_answer(data_[place])) {
                 live_end = next;
                 holes = holes_;
-            } else if (place == begin_ && place != at_[stream]) {
+                continue;
+            }
+            gone = true;
+            if (place == begin_ && place != at_[stream]) {
                 begin_ = next;   // nothing before it, nothing to remember
             } else {
                 forget(place);
@@ -1956,7 +1969,7 @@ public:
                 if (mark != nowhere && mark > live_end) mark = live_end;
             holes_ = holes;
         }
-        trim();
+        if (!wide || gone) trim();
     }
 
     // One at a time: the next one is not due before this one has been written.
@@ -1971,13 +1984,12 @@ public:
 
     // The place of the record with this id that has been fully written and not been answered, or nowhere.
     MQTT_HOT Offset find(uint16_t id) const {
-        const Offset k = locate(id);
-        if (k == nowhere) return nowhere;
-        const Offset place = entry(k);
+        Offset place;
+        if (locate(id, place) == nowhere) return nowhere;
         const bool incomplete = place >= at_[lane_of(place)] || (place == at_[stream] && stream_left_ != 0);
         return is_dead(data_[place]) || incomplete ? nowhere : place;
     }
-    static const Transition* answer_to(uint8_t first_byte) {
+    MQTT_HOT static const Transition* answer_to(uint8_t first_byte) {
         const uint8_t record = first_byte & ((first_byte >> 4) == 3 ? 0xF6 : 0xF7);
         for (const Transition& t : transitions)
             if (t.record == record) return &t;
@@ -1992,7 +2004,7 @@ public:
         at += static_cast<Offset>((type_at(place) == PacketType::subscribe ? 3 : 2) + filter.size());
         return true;
     }
-    size_t filters(Offset place) const {
+    MQTT_APART size_t filters(Offset place) const {
         size_t count = 0;
         std::string_view filter;
         for (Offset at = 0; next_filter(place, at, filter);) ++count;
@@ -2017,10 +2029,10 @@ public:
 
     // PUBREC came: a PUBREL at the end takes the message's place in the index, and the payload's room is free.
     // Needs can_answer().
-    void release(uint16_t id) {
+    MQTT_APART void release(uint16_t id) {
         (void)append(first_byte_of(PacketType::pubrel), id, for_answer);
-        const Offset k = locate(id);
-        const Offset message = entry(k);
+        Offset message = nowhere;   // never: it is there
+        const Offset k = locate(id, message);
         set_entry(k, static_cast<Offset>(at_[end] - 4));
         ++kept_;
         kill(message);
@@ -2219,7 +2231,7 @@ public:
     void stream_written(uint32_t size) { stream_left_ -= size; }
     bool stream_pending() const { return at_[stream] != nowhere && at_[stream] >= at_[main]; }   // its header is unsent
     // The id of the message whose payload has to be sent again; 0: none, or it has been told.
-    uint16_t stream_to_resend() const { return stream_resend_ ? id_at(at_[stream]) : uint16_t{0}; }
+    MQTT_HOT uint16_t stream_to_resend() const { return stream_resend_ ? id_at(at_[stream]) : uint16_t{0}; }
     void told_to_resend() { stream_resend_ = false; }
 
     // ---- what waits, and is not wanted any more
@@ -2282,8 +2294,8 @@ public:
     }
     bool is_open() const { return mode_ == open; }
     bool is_taken(uint16_t id) const {
-        const Offset k = locate(id);
-        return k == nowhere || entry(k) < at_[taken];
+        Offset place;
+        return locate(id, place) == nowhere || place < at_[taken];
     }
     uint16_t admitted_last() const { return mode_ == waiting ? log().admitted : uint16_t{0}; }
     Bytes finished_ids(uint8_t* out) {   // 2 bytes each
@@ -2524,14 +2536,20 @@ private:
     // The entry of a packet id, or nowhere. Ages count back from the next id, so they order the index also where the
     // ids wrap around; an entry that is out of date still has the bytes of its packet.
     Offset locate(uint16_t id) const {
+        Offset place;
+        return locate(id, place);
+    }
+    MQTT_HOT Offset locate(uint16_t id, Offset& place) const {   // and its place
         if (lo_ == hi_) return nowhere;
         const uint16_t age = age_of(id);
         Offset low = lo_, high = hi_;
-        const uint16_t behind_first = static_cast<uint16_t>(id - id_at(entry(lo_)));
+        place = entry(lo_);
+        const uint16_t behind_first = static_cast<uint16_t>(id - id_at(place));
         if (behind_first == 0) return lo_;
         Offset probe = behind_first < hi_ - lo_ ? lo_ + behind_first : hi_ - 1;
         while (low < high) {
-            const uint16_t other = age_of(id_at(entry(probe)));
+            place = entry(probe);
+            const uint16_t other = age_of(id_at(place));
             if (other == age) return probe;
             if (other > age)
                 low = probe + 1;
@@ -2614,11 +2632,11 @@ private:
         if (place != begin_) holes_ = true;
     }
     // The first entry of the index is always a live one.
-    void drop_dead_entries() {
+    MQTT_HOT void drop_dead_entries() {
         while (lo_ != hi_ && is_dead(data_[entry(lo_)])) ++lo_;
     }
     // Dead packets in front cost nothing to remove.
-    void trim() {
+    MQTT_HOT void trim() {
         while (begin_ < at_[end] && is_dead(data_[begin_])) {
             const Offset size = size_at(begin_);
             if (begin_ == at_[stream]) at_[stream] = nowhere;
@@ -2846,7 +2864,7 @@ private:
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
     // Of a QoS 2 message among the first `count`.
-    uint16_t position(uint16_t id, uint16_t count) const {
+    MQTT_APART uint16_t position(uint16_t id, uint16_t count) const {
         for (uint16_t i = 0; i < count; ++i)
             if (load_u16(at(i)) == id && (at(i)[2] & qos_2) != 0) return i;
         return none;
@@ -2945,7 +2963,7 @@ struct Limits {
     uint16_t receive_maximum = 65535;
     uint16_t topic_alias_maximum = 0;
     uint32_t maximum_packet_size = 0xFFFFFFFF;
-    Optional<uint16_t> server_keep_alive;
+    uint16_t keep_alive = 0;       // the server's, or ours
     QoS maximum_qos = QoS::exactly_once;
     bool session_kept = true;      // its Session Expiry Interval is not 0
     bool retain_available = true;
@@ -3217,8 +3235,11 @@ public:
 
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
     MQTT_HOT bool tick() {
-        if (state_ == State::waiting && time_left() == 0) enter(State::opening);
-        if (state_ != State::connected || (wide && !ping_may_be_due()) || ping_due() != 0) return false;
+        if (state_ != State::connected) {
+            if (state_ == State::waiting && time_left() == 0) enter(State::opening);
+            return false;
+        }
+        if ((wide && !ping_may_be_due()) || ping_due() != 0) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
             pinged_at_ = now_;
@@ -3278,6 +3299,7 @@ public:
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
         limits_ = Limits{};
+        limits_.keep_alive = options_->keep_alive;
         // A server that another one named may share its sessions, or have older ones of its own.
         server_identity_ = identity_of(host(), port(), options_->client_id);
         referred_ = !server_reference_.empty();
@@ -3543,7 +3565,7 @@ private:
         return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
     }
     // [5: MQTT-3.1.2-21]
-    uint16_t keep_alive() const { return limits_.server_keep_alive.value_or(options_->keep_alive); }
+    uint16_t keep_alive() const { return has_v5 ? limits_.keep_alive : options_->keep_alive; }
     uint16_t window() const {
         const uint16_t ours = options_->in_flight_maximum;
         return ours < limits_.receive_maximum ? ours : limits_.receive_maximum;   // [5: MQTT-3.3.4-7]
@@ -3571,7 +3593,7 @@ private:
     void leave() {
         if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
     }
-    void fail(Error error) {
+    MQTT_APART void fail(Error error) {
         if (state_ == State::stopped || state_ == State::failed) return;
         leave();
 #if MQTT_ENABLE_V5
@@ -3747,7 +3769,6 @@ private:
                 event.error = log().trouble;
                 return;
             }
-        if (state_ == State::failed) return;
         if (!told_ && (state_ == State::waiting || state_ == State::stopped)) {
             told_ = true;
             tell(event, Event::disconnected);
@@ -3760,14 +3781,14 @@ private:
             reason_ = ReasonCode::success;
             return;
         }
-        if (drop_error_ != Error::ok) {
+        if (drop_error_ != Error::ok && state_ != State::failed) {
             tell_dropped(event, dropped_, drop_error_);
             drop_error_ = Error::ok;
             if (resuming_) resume();
             return;
         }
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_)) {
+        if (outbox_.may_expire(now_) && state_ != State::failed) {
             const Offset expired = outbox_.expired(now_);
             if (expired != Outbox::nowhere) {
                 tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
@@ -3776,7 +3797,7 @@ private:
         }
 #endif
         const uint16_t id = outbox_.stream_to_resend();
-        if (id == 0) return;
+        if (id == 0 || state_ == State::failed) return;
         outbox_.told_to_resend();
         tell(event, Event::resend_payload, id);
     }
@@ -3818,24 +3839,24 @@ private:
         }
         if (!can_answer(header.first_byte)) return Step::wait;
         const Bytes body(packet + header.size, static_cast<size_t>(header.remaining_length));
-        if (header.type() == PacketType::publish) return on_publish(header, body, event);
+        if (header.type() == PacketType::publish) return on_publish(header.size, body.size(), event);
         in_begin_ += header.packet_size();
+        if ((bit(header.type()) & Answer::types) != 0) return on_answer(header.first_byte, body, event);
         switch (header.type()) {
         case PacketType::connack: return on_connack(body, event);
 #if MQTT_ENABLE_V5
         case PacketType::disconnect: return on_disconnect(body);
         case PacketType::auth: return on_auth(body, event);
 #endif
-        case PacketType::pingresp:
+        default:   // PINGRESP
             if (!body.empty()) return reject(Error::malformed_packet);
             pinging_ = false;
             tell(event, Event::pingresp);
             return Step::go_on;
-        default: return on_answer(header.first_byte, body, event);
         }
     }
     // The connection ends by the server's fault. In MQTT 5 it is told why, if that can be written now.
-    Step reject(Error error) {
+    MQTT_APART Step reject(Error error) {
 #if MQTT_ENABLE_V5
         if (v5_ && (state_ == State::awaiting_connack || outbox_.between_packets())) {
             leave();
@@ -3855,13 +3876,16 @@ private:
     }
     // A packet is not looked at before there is room for the answer to it; until then TCP holds the server back.
     MQTT_HOT bool can_answer(uint8_t first_byte) {
-        const bool answered = awaits_answer(first_byte) || first_byte >> 4 == 5;   // PUBREC; PUBLISH and PUBREL do
+        constexpr unsigned always = bit(PacketType::pubrec) | bit(PacketType::pubrel);
+        const bool answered = first_byte >> 4 == 3 ? (first_byte & 0x06) != 0 : (always >> (first_byte >> 4) & 1) != 0;
         blocked_ = answered && !outbox_.can_answer();
         return !blocked_;
     }
     // The same for a message that has to be remembered.
-    bool can_remember(QoS qos, uint16_t packet_id) {
-        if (qos == QoS::at_most_once || !inbox_.full()) return true;
+    MQTT_HOT bool can_remember(QoS qos, uint16_t packet_id) {
+        return qos == QoS::at_most_once || !inbox_.full() || finds_place(qos, packet_id);
+    }
+    MQTT_APART bool finds_place(QoS qos, uint16_t packet_id) {
         if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
         if (v5_ && inbox_.forget_carried()) return true;
         // [5: MQTT-3.3.4-9], but first our answers go out, so that each connection gets on: mosquitto 2.0.11 sends more
@@ -3876,7 +3900,7 @@ private:
     // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
     bool exceeded() const { return blocked_ && inbox_.full() && inbox_.open() == 0; }
 
-    Step on_connack(const Bytes& body, Event& event) {
+    MQTT_APART Step on_connack(const Bytes& body, Event& event) {
         Connack connack;
         // Servers that do not know MQTT 5 answer in the form of 3.1.1, which 5 does not have.
         const bool old_form = has_v5 && v5_ && body.size() == 2;
@@ -3918,14 +3942,19 @@ private:
         return Step::go_on;
     }
 
-    MQTT_HOT Step on_publish(const FixedHeader& header, const Bytes& body, Event& event) {
+    MQTT_FLAT MQTT_APART Step on_publish(size_t header_size, size_t body_size, Event& event) {
+        const uint8_t* const data = rx_.data + in_begin_;
         Publish packet;
-        const Error error = decode_body(header.first_byte, body, packet, version());
+        const Error error = decode_body(data[0], Bytes(data + header_size, body_size), packet, version());
         if (error != Error::ok) return reject(error);
         if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
         if constexpr (has_v5)
-            if (v5_ && !resolve(packet)) return Step::wait;
-        in_begin_ += header.packet_size();
+            if (v5_ && !packet.properties.empty()) {
+                std::string_view topic = packet.topic;   // of which the address may be taken
+                if (!resolve(topic, packet.properties)) return Step::wait;
+                packet.topic = topic;
+            }
+        in_begin_ += header_size + body_size;
         deliver(packet, packet.payload, 0, static_cast<uint32_t>(packet.payload.size()), event);
         return Step::go_on;
     }
@@ -3954,7 +3983,7 @@ private:
         message.properties = event.properties = packet.properties;
     }
     // A message that the application cannot get is taken over in its place, so that it does not come again and again.
-    void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
+    MQTT_APART void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
         if (id != 0 && inbox_.acknowledge(id)) answer_open();
         tell(event, Event::skipped, id);
         event.message.packet_id = id;
@@ -3962,13 +3991,13 @@ private:
         event.message.total = total;
     }
 
-    void answer_again(uint16_t packet_id) {
+    MQTT_APART void answer_again(uint16_t packet_id) {
         inbox_.received_again(packet_id);
         answer_open();
     }
 
     // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
-    MQTT_HOT Step on_answer(uint8_t first_byte, const Bytes& body, Event& event) {
+    MQTT_FLAT MQTT_APART Step on_answer(uint8_t first_byte, Bytes body, Event& event) {
         Answer answer;
         const Error error = decode_body(first_byte, body, answer, version());
         if (error != Error::ok) return reject(error);
@@ -4131,7 +4160,7 @@ private:
         limits_.receive_maximum = p.get(prop::receive_maximum).value_or(limits_.receive_maximum);
         limits_.topic_alias_maximum = p.get(prop::topic_alias_maximum).value_or(0);
         limits_.maximum_packet_size = p.get(prop::maximum_packet_size).value_or(limits_.maximum_packet_size);
-        limits_.server_keep_alive = p.get(prop::server_keep_alive);
+        limits_.keep_alive = p.get(prop::server_keep_alive).value_or(options_->keep_alive);
         limits_.maximum_qos = qos ? static_cast<QoS>(*qos) : QoS::exactly_once;
         limits_.session_kept =
             p.get(prop::session_expiry_interval).value_or(options_->session_expiry_interval) != 0;
@@ -4190,7 +4219,7 @@ private:
         server_reference_ = name;
         reference_port_ = static_cast<uint16_t>(port);
     }
-    Step on_disconnect(Bytes body) {
+    MQTT_APART Step on_disconnect(Bytes body) {
         Disconnect packet;
         const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
@@ -4215,7 +4244,7 @@ private:
     }
 
     // Section 4.12.
-    Step on_auth(Bytes body, Event& event) {
+    MQTT_APART Step on_auth(Bytes body, Event& event) {
         Disconnect packet;
         const Error error = decode_body(first_byte_of(PacketType::auth), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
@@ -4273,14 +4302,14 @@ private:
         return enqueue_expiring(message, false, 0);
     }
     // Puts the topic in the place of its alias. False: the server must not use it, or we have missed what it is for.
-    bool resolve(Publish& packet) {
-        const Optional<uint16_t> alias = packet.properties.get(prop::topic_alias);
+    MQTT_APART bool resolve(std::string_view& topic, Properties properties) {
+        const Optional<uint16_t> alias = properties.get(prop::topic_alias);
         if (!alias) return true;
         Error error = *alias > topic_alias_maximum_ ? Error::topic_alias_invalid : Error::ok;
         if (error == Error::ok) {
-            if (!packet.topic.empty())
-                received_aliases_.set(*alias, packet.topic, topic_alias_maximum_);
-            else if (!received_aliases_.find(*alias, packet.topic))   // begins anew, so that nothing is lost
+            if (!topic.empty())
+                received_aliases_.set(*alias, topic, topic_alias_maximum_);
+            else if (!received_aliases_.find(*alias, topic))   // begins anew, so that nothing is lost
                 error = received_aliases_.forgotten() ? Error::buffer_too_small : Error::protocol_error;
         }
         if (error == Error::ok) return true;
@@ -4295,7 +4324,7 @@ private:
     void ended_by(const Disconnect&);
     bool may_send(const Disconnect&) const;        // what is not called need not be there
     bool unasked(const Properties&) const;
-    bool resolve(Publish&);
+    bool resolve(std::string_view&, Properties);
     Result publish_aliased(Publish&);
     static bool may_have(const Properties&);
     Result enqueue_expiring(Publish&, bool, uint32_t);
@@ -4305,7 +4334,7 @@ private:
 
     // rx is full of the beginning of one. What comes before its payload stays in front, which passes behind it. If that
     // does not fit, the topic is passed over, so that the packet id comes into sight, and all behind that is payload.
-    Step begin_message(const FixedHeader& header) {
+    MQTT_APART Step begin_message(const FixedHeader& header) {
         const uint32_t topic = load_u16(rx_.data + header.size), id_size = (header.first_byte & 0x06) != 0 ? 2 : 0;
         uint32_t head = header.size + 2U + topic + id_size;
         uint32_t behind = v5_ ? 1 : 0, properties;   // the properties and their length
@@ -4356,7 +4385,7 @@ private:
         if (error != Error::ok) return reject(error);
         if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
         if constexpr (has_v5)
-            if (v5_ && !resolve(packet)) return Step::wait;
+            if (v5_ && !resolve(packet.topic, packet.properties)) return Step::wait;
         deliver(packet, Bytes(rx_.data + head_, size), total_ - in_left_, total_, event);
         in_left_ -= static_cast<uint32_t>(size);
         if (in_left_ != 0) {
@@ -5069,7 +5098,7 @@ private:
         return n >= 0 && !broken_;
     }
     // Continues to open, writes once, reads once. Was something read?
-    MQTT_HOT bool exchange() {
+    MQTT_APART bool exchange() {
         if (engine_.wants_open()) {
             const int n = port_.open(engine_.host(), engine_.port());
             if (n < 0) engine_.lost(Error::connect_failed);
