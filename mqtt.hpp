@@ -500,6 +500,25 @@ MQTT_PROPERTIES(MQTT_KEY)
 #define MQTT_RULE(name, id, format, flags, packets) {id, Format::format, PropertyRule::flags, packets},
 inline constexpr PropertyRule rules[] = {MQTT_PROPERTIES(MQTT_RULE)};
 #undef MQTT_RULE
+
+// The rule of an id, or nullptr. Searched for; where words are wide, there is a list by id.
+struct Places {
+    uint8_t of[256] = {};   // 0: no property
+    constexpr Places() {
+        uint8_t place = 0;
+        for (const PropertyRule& rule : rules) of[rule.id] = ++place;
+    }
+};
+inline const PropertyRule* rule_of(uint8_t id) {
+    if constexpr (wide) {
+        static constexpr Places places;
+        return places.of[id] != 0 ? rules + places.of[id] - 1 : nullptr;
+    }
+    const PropertyRule* found = nullptr;
+    for (const PropertyRule& rule : rules)
+        if (rule.id == id) found = &rule;
+    return found;
+}
 }  // namespace prop
 #undef MQTT_PROPERTIES
 
@@ -556,8 +575,7 @@ public:
     bool next(Property& property) {
         if (block_.empty()) return false;
         property = Property{};
-        for (const PropertyRule& rule : prop::rules)
-            if (rule.id == block_[0]) property.rule = &rule;
+        property.rule = prop::rule_of(block_[0]);
         if (property.rule == nullptr) return false;
         const uint8_t* const at = block_.data() + 1;
         const size_t left = block_.size() - 1;
@@ -1539,8 +1557,9 @@ struct Ack {
         if constexpr (Io::quick) {
             io.rest(p.reason_codes);
             if (p.type != PacketType::suback || p.reason_codes.empty()) return io.check(false);
-            for (const uint8_t code : p.reason_codes)
-                if (code > 2) return io.check(false);
+            size_t i = p.reason_codes.size();
+            do io.check(p.reason_codes[--i] <= 2);
+            while (i != 0);
             return;
         }
         if (!io.v5() && p.type == PacketType::unsuback) return;
@@ -1766,12 +1785,8 @@ template <class Packet>
 MQTT_FLAT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
                                    Version version = Version::v3_1_1) {
     if constexpr (wide) {
-        Packet quick;   // of its own, so that its address is not taken
-        if (decode_with<BasicReader<true>>(first_byte, body, quick, version) == Error::ok)
-            return packet = quick, Error::ok;
-        Packet slow;
-        const Error error = decode_slowly(first_byte, body, slow, version);
-        return packet = slow, error;
+        if (decode_with<BasicReader<true>>(first_byte, body, packet, version) == Error::ok) return Error::ok;
+        return decode_slowly(first_byte, body, packet, version);
     } else {
         return decode_with<Reader>(first_byte, body, packet, version);
     }
@@ -3942,10 +3957,21 @@ private:
         return Step::go_on;
     }
 
+    // decode_body() to where nothing takes an address, so that it need not be in memory.
+    template <class Packet> MQTT_HOT Error decode_own(uint8_t first_byte, const Bytes& body, Packet& packet) const {
+        if constexpr (wide) {
+            if (decode_with<BasicReader<true>>(first_byte, body, packet, version()) == Error::ok) return Error::ok;
+            Packet slow;
+            const Error error = decode_slowly(first_byte, body, slow, version());
+            return packet = slow, error;
+        } else {
+            return decode_body(first_byte, body, packet, version());
+        }
+    }
     MQTT_FLAT MQTT_APART Step on_publish(size_t header_size, size_t body_size, Event& event) {
         const uint8_t* const data = rx_.data + in_begin_;
         Publish packet;
-        const Error error = decode_body(data[0], Bytes(data + header_size, body_size), packet, version());
+        const Error error = decode_own(data[0], Bytes(data + header_size, body_size), packet);
         if (error != Error::ok) return reject(error);
         if (!can_remember(packet.qos, packet.packet_id)) return Step::wait;
         if constexpr (has_v5)
@@ -3999,7 +4025,7 @@ private:
     // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
     MQTT_FLAT MQTT_APART Step on_answer(uint8_t first_byte, Bytes body, Event& event) {
         Answer answer;
-        const Error error = decode_body(first_byte, body, answer, version());
+        const Error error = decode_own(first_byte, body, answer);
         if (error != Error::ok) return reject(error);
         if constexpr (has_v5)
             if (unasked(answer.properties)) return reject(Error::protocol_error);   // [5: MQTT-3.1.2-29]
