@@ -26,10 +26,17 @@ struct netif* lwip_test_route6(const struct ip6_addr* destination);
 #define LWIP_NETCONN 0
 #define LWIP_SOCKET 0
 
+#if __has_include("lwip/acd.h")   /* 2.2 */
+#define MEM_CUSTOM_ALLOCATOR 1
+#define MEM_CUSTOM_MALLOC lwip_test_malloc
+#define MEM_CUSTOM_CALLOC lwip_test_calloc
+#define MEM_CUSTOM_FREE lwip_test_free
+#else
 #define MEM_LIBC_MALLOC 1
 #define mem_clib_malloc lwip_test_malloc
 #define mem_clib_calloc lwip_test_calloc
 #define mem_clib_free lwip_test_free
+#endif
 #define MEMP_MEM_MALLOC 1
 #define MEM_ALIGNMENT 8
 
