@@ -41,18 +41,10 @@ struct netif* lwip_test_route6(const struct ip6_addr* destination);
 #define MEM_ALIGNMENT 8
 
 #ifndef LWIP_IPV4
-#ifndef LWIP_IPV4
-#ifndef LWIP_IPV4
 #define LWIP_IPV4 1
 #endif
-#endif
-#endif
-#ifndef LWIP_IPV6
-#ifndef LWIP_IPV6
 #ifndef LWIP_IPV6
 #define LWIP_IPV6 1
-#endif
-#endif
 #endif
 #define LWIP_IPV6_DUP_DETECT_ATTEMPTS 0
 #define LWIP_IPV6_SEND_ROUTER_SOLICIT 0
@@ -62,11 +54,7 @@ struct netif* lwip_test_route6(const struct ip6_addr* destination);
 #define LWIP_ICMP 1
 #define LWIP_UDP 1
 #ifndef LWIP_DNS
-#ifndef LWIP_DNS
-#ifndef LWIP_DNS
 #define LWIP_DNS 1
-#endif
-#endif
 #endif
 #define DNS_MAX_NAME_LENGTH 64
 #define LWIP_TCP 1
