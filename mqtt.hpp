@@ -70,33 +70,36 @@
 #define MQTT_ENABLE_V5 1
 #endif
 
-#if MQTT_ENABLE_V5 && MQTT_CHECKED
-#define MQTT_CONFIGURATION v1_checked
-#elif MQTT_ENABLE_V5
-#define MQTT_CONFIGURATION v1
-#elif MQTT_CHECKED
-#define MQTT_CONFIGURATION v1_311_checked
+// MQTT_SMALL: 0: the library is quick: text is looked at a word at a time, what reads or writes a packet is one function
+// that has its cursor in registers, and so is what hands out a message. 1: it is small. The default is to be quick where
+// words have 64 bits.
+#if !defined(MQTT_SMALL) || !MQTT_SMALL
+#undef MQTT_SMALL
+#if defined(__GNUC__) && __SIZEOF_SIZE_T__ >= 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define MQTT_SMALL 0
 #else
-#define MQTT_CONFIGURATION v1_311
+#define MQTT_SMALL 1
 #endif
+#endif
+
+#define MQTT_NAME(v5, checked, small) v1_##v5##checked##small
+#define MQTT_NAME_OF(v5, checked, small) MQTT_NAME(v5, checked, small)   // of their values
+#define MQTT_CONFIGURATION MQTT_NAME_OF(MQTT_ENABLE_V5, MQTT_CHECKED, MQTT_SMALL)
 
 namespace mqtt {
 inline namespace MQTT_CONFIGURATION {
 
 inline constexpr bool checked = MQTT_CHECKED != 0;    // assertions are on
 inline constexpr bool has_v5 = MQTT_ENABLE_V5 != 0;   // MQTT 5 is built in
+inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 
-// Where words have 64 bits, the library is quick: text is looked at a word at a time, what reads or writes a packet is one
-// function that has its cursor in registers, and so is what hands out a message. Elsewhere it is small.
-#if defined(__GNUC__) && __SIZEOF_SIZE_T__ >= 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-inline constexpr bool wide = true;
+#if !MQTT_SMALL
 #define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
 #define MQTT_APART __attribute__((noinline))  // but not this
 #define MQTT_HOT __attribute__((always_inline))   // on the way of every message: a part of what calls it
 #define MQTT_LIKELY(condition) __builtin_expect(condition, true)
 #define MQTT_RARELY __asm__ volatile("")      // where a branch shall stay one: not taken, it costs least
 #else
-inline constexpr bool wide = false;
 #define MQTT_FLAT
 #define MQTT_APART
 #define MQTT_LIKELY(condition) (condition)
@@ -500,6 +503,25 @@ MQTT_PROPERTIES(MQTT_KEY)
 #define MQTT_RULE(name, id, format, flags, packets) {id, Format::format, PropertyRule::flags, packets},
 inline constexpr PropertyRule rules[] = {MQTT_PROPERTIES(MQTT_RULE)};
 #undef MQTT_RULE
+
+// The rule of an id, or nullptr. Searched for; where words are wide, there is a list by id.
+struct Places {
+    uint8_t of[256] = {};   // 0: no property
+    constexpr Places() {
+        uint8_t place = 0;
+        for (const PropertyRule& rule : rules) of[rule.id] = ++place;
+    }
+};
+inline const PropertyRule* rule_of(uint8_t id) {
+    if constexpr (wide) {
+        static constexpr Places places;
+        return places.of[id] != 0 ? rules + places.of[id] - 1 : nullptr;
+    }
+    const PropertyRule* found = nullptr;
+    for (const PropertyRule& rule : rules)
+        if (rule.id == id) found = &rule;
+    return found;
+}
 }  // namespace prop
 #undef MQTT_PROPERTIES
 
@@ -568,8 +590,7 @@ public:
     bool next(Property& property) {
         if (block_.empty()) return false;
         property = Property{};
-        for (const PropertyRule& rule : prop::rules)
-            if (rule.id == block_[0]) property.rule = &rule;
+        property.rule = prop::rule_of(block_[0]);
         if (property.rule == nullptr) return false;
         const uint8_t* const at = block_.data() + 1;
         const size_t left = block_.size() - 1;
@@ -869,7 +890,7 @@ constexpr bool wildcard_fits(const uint8_t* filter, size_t size, size_t i) {
 // has no wildcards, a filter has them where they fit, and nothing else below ','. False: look closer. Words are of eight
 // characters, the last ones overlapped; all are copied to `to` on the way, if `copies`.
 enum class Text : uint8_t { any, topic, filter };
-template <Text kind, bool copies = false> bool plain_text(const uint8_t* p, size_t size, uint8_t* to = nullptr) {
+template <Text kind, bool copies = false> MQTT_HOT inline bool plain_text(const uint8_t* p, size_t size, uint8_t* to = nullptr) {
     constexpr uint64_t ones = 0x0101010101010101, highs = ones << 7;
     uint64_t odd = 0;   // the high bit of each byte: it is none, or there is one at or below it that is not plain
     const auto look = [&](size_t i, size_t count) {
@@ -1212,9 +1233,11 @@ public:
         if constexpr (quick) {
             if (left_ != 0 && *at_ == 0) return static_cast<void>(take(1));
             if (packet == PacketType::connack) return check(false);   // comes once: let it be simple
-            BasicReader io = *this;   // the address of this one is not taken, so it stays in registers
-            io.take_properties(list, packet);
+            BasicReader io = *this;   // no addresses of this one and of the list are taken: they stay in registers
+            Properties taken;
+            io.take_properties(taken, packet);
             *this = io;
+            list = taken;
         } else {
             take_properties(list, packet);
         }
@@ -1317,8 +1340,10 @@ MQTT_HOT inline Error read_fixed_header(const uint8_t* data, size_t size, FixedH
         header.size = 2;
         return Error::ok;
     }
-    const size_t length = load_variable(data + 1, size - 1, header.remaining_length);
+    uint32_t remaining;   // of its own, so that the address of `header` is not taken
+    const size_t length = load_variable(data + 1, size - 1, remaining);
     if (length == malformed) return Error::malformed_packet;
+    header.remaining_length = remaining;
     header.size = length != 0 ? static_cast<uint8_t>(1 + length) : uint8_t{0};
     return Error::ok;
 }
@@ -1513,7 +1538,7 @@ struct Publish {
         retain = static_cast<Retain>(first & 1);
         duplicate = (first & 8) != 0;
     }
-    template <class Io, class Self> static void fields(Io& io, Self& p) {
+    template <class Io, class Self> MQTT_HOT static void fields(Io& io, Self& p) {
         io.check(p.qos <= QoS::exactly_once);                      // [MQTT-3.3.1-4]
         io.topic(p.topic, io.v5());
         if (p.qos != QoS::at_most_once) io.packet_id(p.packet_id);
@@ -1564,8 +1589,9 @@ struct Ack {
         if constexpr (Io::quick) {
             io.rest(p.reason_codes);
             if (p.type != PacketType::suback || p.reason_codes.empty()) return io.check(false);
-            for (const uint8_t code : p.reason_codes)
-                if (code > 2) return io.check(false);
+            size_t i = p.reason_codes.size();
+            do io.check(p.reason_codes[--i] <= 2);
+            while (i != 0);
             return;
         }
         if (!io.v5() && p.type == PacketType::unsuback) return;
@@ -1759,7 +1785,7 @@ template <class Packet> constexpr auto writing() {
     else return static_cast<void (*)(Writer&, const void*)>(fields);
 }
 template <class Packet> constexpr auto reading() {
-    const auto fields = [](auto& io, void* packet, uint8_t first_byte) {
+    const auto fields = [](auto& io, void* packet, uint8_t first_byte) MQTT_HOT {
         Packet& p = *static_cast<Packet*>(packet);
         if constexpr (std::is_same_v<Packet, Publish>) p.set_first_byte(first_byte);
         else if constexpr (is_several<Packet>) p.type = static_cast<PacketType>(first_byte >> 4);
@@ -1803,7 +1829,7 @@ MQTT_FLAT inline Encoded encode(const Packet& packet, Buffer out, Version versio
 }
 
 template <class Io, class Fields>
-Error decode_with(Fields fields, uint8_t first_byte, const Bytes& body, void* packet, Version version) {
+MQTT_HOT inline Error decode_with(Fields fields, uint8_t first_byte, const Bytes& body, void* packet, Version version) {
     Io io(body, version);
     fields(io, packet, first_byte);
     io.check(io.left() == 0);
@@ -1900,7 +1926,8 @@ public:
 
     // Encodes a packet at the end. A kept one has taken its id with new_packet_id() before. Nothing is changed by
     // errors.
-    template <class Packet> Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
+    template <class Packet>
+    MQTT_HOT Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
         return append_by(writing<Packet>(), &packet, packet.first_byte(), reserve, with_rest);
     }
     // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
@@ -1985,6 +2012,7 @@ public:
         Offset& next = at_[lane()];
         Offset live_end = next;
         bool holes = holes_;   // before live_end
+        bool gone = false;
         while (next < at_[sent]) {
             const Offset length = size_at(next);
             if (at_[sent] - next < length) break;
@@ -1994,7 +2022,10 @@ public:
             if (awaits_answer(data_[place])) {
                 live_end = next;
                 holes = holes_;
-            } else if (place == begin_ && place != at_[stream]) {
+                continue;
+            }
+            gone = true;
+            if (place == begin_ && place != at_[stream]) {
                 begin_ = next;   // nothing before it, nothing to remember
             } else {
                 forget(place);
@@ -2007,7 +2038,7 @@ public:
                 if (mark != nowhere && mark > live_end) mark = live_end;
             holes_ = holes;
         }
-        trim();
+        if (!wide || gone) trim();
     }
 
     // One at a time: the next one is not due before this one has been written.
@@ -2020,13 +2051,12 @@ public:
 
     // The place of the record with this id that has been fully written and not been answered, or nowhere.
     MQTT_HOT Offset find(uint16_t id) const {
-        const Offset k = locate(id);
-        if (k == nowhere) return nowhere;
-        const Offset place = entry(k);
+        Offset place;
+        if (locate(id, place) == nowhere) return nowhere;
         const bool incomplete = place >= at_[lane_of(place)] || (place == at_[stream] && stream_left_ != 0);
         return is_dead(data_[place]) || incomplete ? nowhere : place;
     }
-    static const Transition* answer_to(uint8_t first_byte) {
+    MQTT_HOT static const Transition* answer_to(uint8_t first_byte) {
         const uint8_t record = first_byte & ((first_byte >> 4) == 3 ? 0xF6 : 0xF7);
         for (const Transition& t : transitions)
             if (t.record == record) return &t;
@@ -2041,7 +2071,7 @@ public:
         at += static_cast<Offset>((type_at(place) == PacketType::subscribe ? 3 : 2) + filter.size());
         return true;
     }
-    size_t filters(Offset place) const {
+    MQTT_APART size_t filters(Offset place) const {
         size_t count = 0;
         std::string_view filter;
         for (Offset at = 0; next_filter(place, at, filter);) ++count;
@@ -2049,6 +2079,7 @@ public:
     }
     // Bytes on the wire, also of a payload that comes from elsewhere.
     Offset wire_size(Offset place) const {
+        if (wide && data_[place + 1] < 128) return 2U + data_[place + 1];
         const Offset body = body_of(place);
         Offset remaining = 0;
         for (Offset p = body - 1; p != place; --p) remaining = remaining << 7 | (data_[p] & 127);
@@ -2067,10 +2098,10 @@ public:
 
     // PUBREC came: a PUBREL at the end takes the message's place in the index, and the payload's room is free.
     // Needs can_answer().
-    void release(uint16_t id) {
+    MQTT_APART void release(uint16_t id) {
         (void)append(first_byte_of(PacketType::pubrel), id, for_answer);
-        const Offset k = locate(id);
-        const Offset message = entry(k);
+        Offset message = nowhere;   // never: it is there
+        const Offset k = locate(id, message);
         set_entry(k, static_cast<Offset>(at_[end] - 4));
         ++kept_;
         kill(message);
@@ -2114,6 +2145,7 @@ public:
     void drop(Offset place) {
         if (type_at(place) == PacketType::pubrel) --in_flight_;
         finish(place);
+        trim();
     }
     // It goes out as if for the first time, but for DUP in a PUBLISH.
     void send_again(Offset place) {
@@ -2333,8 +2365,8 @@ public:
     }
     bool is_open() const { return mode_ == open; }
     bool is_taken(uint16_t id) const {
-        const Offset k = locate(id);
-        return k == nowhere || entry(k) < at_[taken];
+        Offset place;
+        return locate(id, place) == nowhere || place < at_[taken];
     }
     uint16_t admitted_last() const { return mode_ == waiting ? log().admitted : uint16_t{0}; }
     Bytes finished_ids(uint8_t* out) {   // 2 bytes each
@@ -2393,7 +2425,6 @@ public:
         for (k = hi_++; k > lo_ && age_of(id_at(entry(k - 1))) < age_of(id); --k) set_entry(k, entry(k - 1));
         set_entry(k, place);
         ++kept_;
-        drop_dead_entries();
         trim();
         return true;
     }
@@ -2573,13 +2604,19 @@ private:
     // around; an entry that is out of date still has the bytes of its packet. Where it shall be quick, the first look is
     // as far behind, else at the oldest one.
     Offset locate(uint16_t id) const {
+        Offset place;
+        return locate(id, place);
+    }
+    MQTT_HOT Offset locate(uint16_t id, Offset& place) const {   // and its place
         if (lo_ == hi_) return nowhere;
-        const uint16_t first = id_at(entry(lo_)), behind = static_cast<uint16_t>(id - first);
+        place = entry(lo_);
+        const uint16_t first = id_at(place), behind = static_cast<uint16_t>(id - first);
         Offset low = lo_, high = hi_, probe = lo_;
         if (wide && behind == 0) return probe;
         if (wide && behind < hi_ - lo_) probe += behind;
         for (; low < high; probe = low + (high - low) / 2) {
-            const uint16_t other = static_cast<uint16_t>(id_at(entry(probe)) - first);
+            place = entry(probe);
+            const uint16_t other = static_cast<uint16_t>(id_at(place) - first);
             if (other == behind) return probe;
             if (other < behind)
                 low = probe + 1;
@@ -2640,10 +2677,10 @@ private:
     }
     void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
 
+    // An answer has come for it, or it is given up; then trim().
     MQTT_HOT void kill(Offset place) {
         if (counts(data_[place])) --kept_;
         forget(place);
-        drop_dead_entries();
     }
     // The same for good: storage may forget it, too.
     MQTT_HOT void finish(Offset place) {
@@ -2660,11 +2697,11 @@ private:
         if (place != begin_) holes_ = true;
     }
     // The first entry of the index is always a live one.
-    void drop_dead_entries() {
+    MQTT_HOT void drop_dead_entries() {
         while (lo_ != hi_ && is_dead(data_[entry(lo_)])) ++lo_;
     }
-    // Dead packets in front cost nothing to remove.
-    void trim() {
+    // Dead packets in front cost nothing to remove, nor do entries.
+    MQTT_HOT void trim() {
         while (begin_ < at_[end] && is_dead(data_[begin_])) {
             const Offset size = size_at(begin_);
             if (begin_ == at_[stream]) at_[stream] = nowhere;
@@ -2678,7 +2715,10 @@ private:
             if (at_[gate] != nowhere) at_[gate] = 0;
             begin_ = lo_ = hi_ = 0;
             holes_ = false;
-        } else if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
+            return;
+        }
+        drop_dead_entries();
+        if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
             for (Offset& mark : at_)
                 if (mark != nowhere && mark < begin_) mark = begin_;
         }
@@ -2776,7 +2816,8 @@ using Outbox = BasicOutbox<false>;
 // Received QoS 1 and 2 messages that are not finished, in the order in which they came: first QoS 2 ids that were
 // answered with PUBREC and wait for PUBREL [MQTT-4.3.3-2], then *open* messages, which the application has seen and
 // we have not answered yet. Answers go out in the order of the messages [MQTT-4.6.0-2], [MQTT-4.6.0-3], so a later
-// one that is acknowledged first waits. A list of 3 bytes each in the caller's memory.
+// one that is acknowledged first waits. A list of 3 bytes each in the caller's memory;
+// where it shall be quick, a ring.
 class Inbox {
 public:
     static constexpr uint8_t entry_size = 3;
@@ -2884,14 +2925,17 @@ private:
     // An entry's third byte; the upper five bits are those of the reason code.
     static constexpr uint8_t qos_2 = 1, acknowledged = 2, refused = 4;
 
-    uint8_t* at(size_t i) const { return data_ + entry_size * i; }
+    uint8_t* at(size_t i) const {
+        if (wide && (i += head_) >= capacity_) i -= capacity_;
+        return data_ + entry_size * i;
+    }
     bool beyond_last(uint16_t id) const {
         if (count_ == 0) return true;
         const uint16_t first = load_u16(at(0)), last = load_u16(at(count_ - 1U));
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
     // Of a QoS 2 message among the first `count`.
-    size_t position(uint16_t id, size_t count) const {
+    MQTT_APART size_t position(uint16_t id, size_t count) const {
         for (size_t i = 0; i < count; ++i)
             if (load_u16(at(i)) == id && (at(i)[2] & qos_2) != 0) return i;
         return none;
@@ -2900,11 +2944,14 @@ private:
         if (i < carried_) --carried_;
         if (i < answered_) --answered_;
         --count_;
-        copy(at(i), at(i + 1), entry_size * (count_ - i));
+        if (!wide) return copy(at(i), at(i + 1), entry_size * (count_ - i));
+        if (i == 0) head_ = head_ + 1 == capacity_ ? uint16_t{0} : static_cast<uint16_t>(head_ + 1);
+        else for (; i < count_; ++i) copy(at(i), at(i + 1), entry_size);
     }
 
     uint8_t* data_ = nullptr;
     uint16_t capacity_ = 0;
+    uint16_t head_ = 0;            // where the ring begins
     uint16_t count_ = 0;
     uint16_t answered_ = 0;        // the first ones of `count_`; the others are open
     uint16_t carried_ = 0;         // the first ones of `count_`: from before this connection
@@ -2986,7 +3033,7 @@ private:
 struct Limits {
     uint16_t receive_maximum = 65535;
     uint16_t topic_alias_maximum = 0;
-    Optional<uint16_t> server_keep_alive;
+    uint16_t keep_alive = 0;       // the server's, or ours
     QoS maximum_qos = QoS::exactly_once;
     bool session_kept = true;      // its Session Expiry Interval is not 0
     bool retain_available = true;
@@ -3259,8 +3306,11 @@ public:
 
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
     MQTT_HOT bool tick() {
-        if (state_ == State::waiting && time_left() == 0) enter(State::opening);
-        if (state_ != State::connected || (wide && !ping_may_be_due()) || ping_due() != 0) return false;
+        if (state_ != State::connected) {
+            if (state_ == State::waiting && time_left() == 0) enter(State::opening);
+            return false;
+        }
+        if ((wide && !ping_may_be_due()) || ping_due() != 0) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
             pinged_at_ = now_;
@@ -3319,6 +3369,7 @@ public:
     void opened() {
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
+        limits_.keep_alive = options_->keep_alive;
         // A server that another one named may share its sessions, or have older ones of its own.
         server_identity_ = identity_of(host(), port(), options_->client_id);
         referred_ = !server_reference_.empty();
@@ -3584,7 +3635,7 @@ private:
         return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
     }
     // [5: MQTT-3.1.2-21]
-    uint16_t keep_alive() const { return limits_.server_keep_alive.value_or(options_->keep_alive); }
+    uint16_t keep_alive() const { return has_v5 ? limits_.keep_alive : options_->keep_alive; }
     uint16_t window() const {
         const uint16_t ours = options_->in_flight_maximum;
         return ours < limits_.receive_maximum ? ours : limits_.receive_maximum;   // [5: MQTT-3.3.4-7]
@@ -3612,7 +3663,7 @@ private:
     void leave() {
         if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
     }
-    void fail(Error error) {
+    MQTT_APART void fail(Error error) {
         if (state_ == State::stopped || state_ == State::failed) return;
         leave();
 #if MQTT_ENABLE_V5
@@ -3788,7 +3839,6 @@ private:
                 event.error = log().trouble;
                 return;
             }
-        if (state_ == State::failed) return;
         if (!told_ && (state_ == State::waiting || state_ == State::stopped)) {
             told_ = true;
             tell(event, Event::disconnected);
@@ -3801,14 +3851,14 @@ private:
             reason_ = ReasonCode::success;
             return;
         }
-        if (drop_error_ != Error::ok) {
+        if (drop_error_ != Error::ok && state_ != State::failed) {
             tell_dropped(event, dropped_, drop_error_);
             drop_error_ = Error::ok;
             if (resuming_) resume();
             return;
         }
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_)) {
+        if (outbox_.may_expire(now_) && state_ != State::failed) {
             const Offset expired = outbox_.expired(now_);
             if (expired != Outbox::nowhere) {
                 tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
@@ -3816,7 +3866,7 @@ private:
             }
         }
 #endif
-        if (!outbox_.stream_resends()) return;
+        if (!outbox_.stream_resends() || state_ == State::failed) return;
         outbox_.told_to_resend();
         tell(event, Event::resend_payload, outbox_.stream_id());
     }
@@ -3858,24 +3908,24 @@ private:
         }
         if (!can_answer(header.first_byte)) return Step::wait;
         const Bytes body(packet + header.size, static_cast<size_t>(header.remaining_length));
-        if (header.type() == PacketType::publish) return on_publish(header, body, event);
+        if (header.type() == PacketType::publish) return on_publish(header.size, body.size(), event);
         in_begin_ += header.packet_size();
+        if ((bit(header.type()) & Answer::types) != 0) return on_answer(header.first_byte, body, event);
         switch (header.type()) {
         case PacketType::connack: return on_connack(body, event);
 #if MQTT_ENABLE_V5
         case PacketType::disconnect: return on_disconnect(body);
         case PacketType::auth: return on_auth(body, event);
 #endif
-        case PacketType::pingresp:
+        default:   // PINGRESP
             if (!body.empty()) return reject(Error::malformed_packet);
             pinging_ = false;
             tell(event, Event::pingresp);
             return Step::go_on;
-        default: return on_answer(header.first_byte, body, event);
         }
     }
     // The connection ends by the server's fault. In MQTT 5 it is told why, if that can be written now.
-    Step reject(Error error) {
+    MQTT_APART Step reject(Error error) {
 #if MQTT_ENABLE_V5
         if (v5_ && (state_ == State::awaiting_connack || outbox_.between_packets())) {
             leave();
@@ -3895,13 +3945,16 @@ private:
     }
     // A packet is not looked at before there is room for the answer to it; until then TCP holds the server back.
     MQTT_HOT bool can_answer(uint8_t first_byte) {
-        const bool answered = awaits_answer(first_byte) || first_byte >> 4 == 5;   // PUBREC; PUBLISH and PUBREL do
+        constexpr unsigned always = bit(PacketType::pubrec) | bit(PacketType::pubrel);
+        const bool answered = first_byte >> 4 == 3 ? (first_byte & 0x06) != 0 : (always >> (first_byte >> 4) & 1) != 0;
         blocked_ = answered && !outbox_.can_answer();
         return !blocked_;
     }
     // The same for a message that has to be remembered.
-    bool can_remember(QoS qos, uint16_t packet_id) {
-        if (qos == QoS::at_most_once || !inbox_.full()) return true;
+    MQTT_HOT bool can_remember(QoS qos, uint16_t packet_id) {
+        return qos == QoS::at_most_once || !inbox_.full() || finds_place(qos, packet_id);
+    }
+    MQTT_APART bool finds_place(QoS qos, uint16_t packet_id) {
         if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
         if (v5_ && inbox_.forget_carried()) return true;
         // [5: MQTT-3.3.4-9], but first our answers go out, so that each connection gets on: mosquitto 2.0.11 sends more
@@ -3916,7 +3969,7 @@ private:
     // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
     bool exceeded() const { return blocked_ && inbox_.full() && !inbox_.has_open(); }
 
-    Step on_connack(const Bytes& body, Event& event) {
+    MQTT_APART Step on_connack(const Bytes& body, Event& event) {
         Connack connack;
         // Servers that do not know MQTT 5 answer in the form of 3.1.1, which 5 does not have.
         const bool old_form = has_v5 && v5_ && body.size() == 2;
@@ -3958,20 +4011,37 @@ private:
         return Step::go_on;
     }
 
-    MQTT_HOT Step on_publish(const FixedHeader& header, const Bytes& body, Event& event) {
+    // decode_body() to where nothing takes an address, so that it need not be in memory.
+    template <class Packet> MQTT_HOT Error decode_own(uint8_t first_byte, const Bytes& body, Packet& packet) const {
+        if constexpr (wide) {
+            const auto fields = reading<Packet>();
+            if (decode_with<BasicReader<true>>(fields, first_byte, body, &packet, version()) == Error::ok) return Error::ok;
+            Packet slow;
+            const Error error = decode_slowly(fields, first_byte, body, &slow, version());
+            return packet = slow, error;
+        } else {
+            return decode_body(first_byte, body, packet, version());
+        }
+    }
+    MQTT_FLAT MQTT_APART Step on_publish(size_t header_size, size_t body_size, Event& event) {
+        const uint8_t* const data = rx_.data + in_begin_;
         Publish packet;
-        const Error error = decode_body(header.first_byte, body, packet, version());
+        const Error error = decode_own(data[0], Bytes(data + header_size, body_size), packet);
         if (error != Error::ok) return reject(error);
         const bool taken = deliver(packet, packet.payload, 0, static_cast<uint32_t>(packet.payload.size()), event);
         if (!taken) return Step::wait;
-        in_begin_ += header.packet_size();
+        in_begin_ += header_size + body_size;
         return Step::go_on;
     }
     // One more piece of a message, or all of it. A QoS 2 message that we have already is only answered. False: not now.
     MQTT_HOT bool deliver(Publish& packet, Bytes payload, uint32_t offset, uint32_t total, Event& event) {
         if (!can_remember(packet.qos, packet.packet_id)) return false;
         if constexpr (has_v5)
-            if (v5_ && !resolve(packet)) return false;
+            if (v5_ && !packet.properties.empty()) {
+                std::string_view topic = packet.topic;   // of which the address may be taken
+                if (!resolve(topic, packet.properties)) return false;
+                packet.topic = topic;
+            }
         const bool complete = offset + payload.size() == total;
         if (packet.qos == QoS::exactly_once && inbox_.has(packet.packet_id)) {
             if (complete) answer_again(packet.packet_id);
@@ -3996,7 +4066,7 @@ private:
         return true;
     }
     // A message that the application cannot get is taken over in its place, so that it does not come again and again.
-    void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
+    MQTT_APART void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
         if (id != 0 && inbox_.acknowledge(id)) answer_open();
         tell(event, Event::skipped, id);
         event.message.packet_id = id;
@@ -4004,15 +4074,15 @@ private:
         event.message.total = total;
     }
 
-    void answer_again(uint16_t packet_id) {
+    MQTT_APART void answer_again(uint16_t packet_id) {
         inbox_.received_again(packet_id);
         answer_open();
     }
 
     // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
-    MQTT_HOT Step on_answer(uint8_t first_byte, const Bytes& body, Event& event) {
+    MQTT_FLAT MQTT_APART Step on_answer(uint8_t first_byte, Bytes body, Event& event) {
         Answer answer;
-        const Error error = decode_body(first_byte, body, answer, version());
+        const Error error = decode_own(first_byte, body, answer);
         if (error != Error::ok) return reject(error);
         if constexpr (has_v5)
             if (unasked(answer.properties)) return reject(Error::protocol_error);   // [5: MQTT-3.1.2-29]
@@ -4172,7 +4242,7 @@ private:
         limits_.receive_maximum = static_cast<uint16_t>(p.number(prop::receive_maximum, limits_.receive_maximum));
         limits_.topic_alias_maximum = static_cast<uint16_t>(p.number(prop::topic_alias_maximum, 0));
         limits_.maximum_packet_size = p.number(prop::maximum_packet_size, limits_.maximum_packet_size);
-        limits_.server_keep_alive = p.get(prop::server_keep_alive);
+        limits_.keep_alive = static_cast<uint16_t>(p.number(prop::server_keep_alive, options_->keep_alive));
         limits_.maximum_qos = static_cast<QoS>(p.number(prop::maximum_qos, 2));
         limits_.session_kept = p.number(prop::session_expiry_interval, options_->session_expiry_interval) != 0;
         limits_.retain_available = p.number(prop::retain_available, 1) != 0;
@@ -4230,7 +4300,7 @@ private:
         server_reference_ = name;
         reference_port_ = static_cast<uint16_t>(port);
     }
-    Step on_disconnect(const Bytes& body) {
+    MQTT_APART Step on_disconnect(const Bytes& body) {
         Disconnect packet;
         const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
@@ -4255,7 +4325,7 @@ private:
     }
 
     // Section 4.12.
-    Step on_auth(const Bytes& body, Event& event) {
+    MQTT_APART Step on_auth(const Bytes& body, Event& event) {
         Disconnect packet;
         const Error error = decode_body(first_byte_of(PacketType::auth), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
@@ -4313,14 +4383,14 @@ private:
         return enqueue_expiring(message, false, 0);
     }
     // Puts the topic in the place of its alias. False: the server must not use it, or we have missed what it is for.
-    bool resolve(Publish& packet) {
-        const uint16_t alias = static_cast<uint16_t>(packet.properties.number(prop::topic_alias, 0));
+    MQTT_APART bool resolve(std::string_view& topic, Properties properties) {
+        const uint16_t alias = static_cast<uint16_t>(properties.number(prop::topic_alias, 0));
         if (alias == 0) return true;
         Error error = alias > topic_alias_maximum_ ? Error::topic_alias_invalid : Error::ok;
         if (error == Error::ok) {
-            if (!packet.topic.empty())
-                received_aliases_.set(alias, packet.topic, topic_alias_maximum_);
-            else if (!received_aliases_.find(alias, packet.topic))   // begins anew, so that nothing is lost
+            if (!topic.empty())
+                received_aliases_.set(alias, topic, topic_alias_maximum_);
+            else if (!received_aliases_.find(alias, topic))   // begins anew, so that nothing is lost
                 error = received_aliases_.forgotten() ? Error::buffer_too_small : Error::protocol_error;
         }
         if (error == Error::ok) return true;
@@ -4335,7 +4405,7 @@ private:
     void ended_by(const Disconnect&);
     bool may_send(const Disconnect&) const;        // what is not called need not be there
     bool unasked(const Properties&) const;
-    bool resolve(Publish&);
+    bool resolve(std::string_view&, Properties);
     Result publish_aliased(Publish&);
     static bool may_have(const Properties&);
     Result enqueue_expiring(Publish&, bool, uint32_t);
@@ -4345,7 +4415,7 @@ private:
 
     // rx is full of the beginning of one. What comes before its payload stays in front, which passes behind it. If that
     // does not fit, the topic is passed over, so that the packet id comes into sight, and all behind that is payload.
-    Step begin_message(const FixedHeader& header) {
+    MQTT_APART Step begin_message(const FixedHeader& header) {
         const uint32_t topic = load_u16(rx_.data + header.size), id_size = (header.first_byte & 0x06) != 0 ? 2 : 0;
         uint32_t head = header.size + 2U + topic + id_size;
         uint32_t behind = v5_ ? 1 : 0, properties;   // the properties and their length
@@ -5107,7 +5177,7 @@ private:
         return n >= 0 && !broken_;
     }
     // Continues to open, writes once, reads once. Was something read?
-    MQTT_HOT bool exchange() {
+    MQTT_APART bool exchange() {
         if (engine_.wants_open()) {
             const int n = port_.open(engine_.host(), engine_.port());
             if (n < 0) engine_.lost(Error::connect_failed);

@@ -1,4 +1,4 @@
-// mqtt::lwip::Tcp - a TCP connection on lwIP's raw API, as a port for mqtt::Client. lwIP 2.1.3 or 2.2.
+// mqtt::lwip::Tcp - a TCP connection on lwIP's raw API, as a port for mqtt::Client. Tested with lwIP 2.1.3 and 2.2.1.
 //
 // Copyright the mqtt.hpp authors. Distributed under the Boost Software License, Version 1.0 (see LICENSE).
 //

@@ -33,6 +33,7 @@ wants() { case $suites in *" $1"*) true ;; *) false ;; esac }
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has mosquitto, and an ordinary user's PATH does not reach
 missing= brokers=
 lwip=.build/lwip         # its source, where it is or will be
+lwip_other=.build/lwip-trixie   # that of a newer version
 mbedtls=.build/mbedtls   # the same
 aedes=.build/aedes       # where it is or will be, from npm
 aedes_version=0.51.3
@@ -102,6 +103,7 @@ if wants firmware || wants build; then
     sh tests/support/lwip.sh $lwip || exit 1
 fi
 if wants firmware; then
+    sh tests/support/lwip.sh $lwip_other trixie || echo "run.sh: not here, and not tested with: lwIP 2.2" >&2
     sh tests/support/mbedtls.sh $mbedtls || echo "run.sh: not here, and what is tested with it is skipped: mbedTLS's source" >&2
 fi
 
@@ -118,7 +120,8 @@ builds() {
     mkdir -p .build
     grep -qs "\"source\": \"$root\"" "$folder/meson-info/meson-info.json" || rm -rf "$folder"
     set -- "$@" -Dtests=enabled -Dexamples=enabled -Dwerror=true -Ddebug=true -Db_sanitize=address,undefined \
-        -Db_lundef=false "-Dlwip=$root/$lwip" "-Dmbedtls_source=$root/$mbedtls"
+        -Db_lundef=false "-Dlwip=$root/$lwip" "-Dlwip_other=$root/$lwip_other" \
+        "-Dmbedtls_source=$root/$mbedtls"
     [ -f "$folder/build.ninja" ] && set -- --reconfigure "$@"
     if ! meson setup "$folder" "$@" >"$log" 2>&1; then
         cat "$log"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# sh tests/support/debian_source.sh PACKAGE FOLDER FILE
+# sh tests/support/debian_source.sh PACKAGE FOLDER FILE [RELEASE]
 #
 # Puts the source that Debian's source package has (without Debian's changes) into FOLDER; FILE is one that must be among
-# it. Does nothing if it is there already. Needs apt-get, tar, gzip and xz, but neither root nor dpkg-dev, and leaves the
+# it; RELEASE is one of Debian's that is not this machine's, for another version. Does nothing if it is there already. Needs apt-get, tar, gzip and xz, but neither root nor dpkg-dev, and leaves the
 # machine's own apt configuration as it is: the list of sources is made from that of the binary packages.
 set -eu
 
-package=$1 destination=$2 file=$3
+package=$1 destination=$2 file=$3 release=${4-}
 [ -e "$destination/.complete" ] && exit 0
 fail() {
     echo "debian_source.sh: $*" >&2
@@ -22,6 +22,10 @@ keys=/usr/share/keyrings/debian-archive-keyring.gpg
 [ ! -e $keys ] || signed="[signed-by=$keys] "
 apt-get indextargets --format "deb-src ${signed-}\$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
     'Created-By: Packages' 'Component: main' 'Origin: Debian' | sort -u >"$folder/sources.list"
+if [ -n "$release" ]; then   # of what is neither updates nor security
+    sed -n "s/ [^- ]* main\$/ $release main/p" "$folder/sources.list" >"$folder/other.list"
+    mv "$folder/other.list" "$folder/sources.list"
+fi
 [ -s "$folder/sources.list" ] || fail "apt knows no Debian sources"
 
 own() {

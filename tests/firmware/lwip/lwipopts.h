@@ -26,26 +26,25 @@ struct netif* lwip_test_route6(const struct ip6_addr* destination);
 #define LWIP_NETCONN 0
 #define LWIP_SOCKET 0
 
+#if __has_include("lwip/acd.h")   /* 2.2 */
+#define MEM_CUSTOM_ALLOCATOR 1
+#define MEM_CUSTOM_MALLOC lwip_test_malloc
+#define MEM_CUSTOM_CALLOC lwip_test_calloc
+#define MEM_CUSTOM_FREE lwip_test_free
+#else
 #define MEM_LIBC_MALLOC 1
 #define mem_clib_malloc lwip_test_malloc
 #define mem_clib_calloc lwip_test_calloc
 #define mem_clib_free lwip_test_free
+#endif
 #define MEMP_MEM_MALLOC 1
 #define MEM_ALIGNMENT 8
 
 #ifndef LWIP_IPV4
-#ifndef LWIP_IPV4
-#ifndef LWIP_IPV4
 #define LWIP_IPV4 1
 #endif
-#endif
-#endif
-#ifndef LWIP_IPV6
-#ifndef LWIP_IPV6
 #ifndef LWIP_IPV6
 #define LWIP_IPV6 1
-#endif
-#endif
 #endif
 #define LWIP_IPV6_DUP_DETECT_ATTEMPTS 0
 #define LWIP_IPV6_SEND_ROUTER_SOLICIT 0
@@ -55,11 +54,7 @@ struct netif* lwip_test_route6(const struct ip6_addr* destination);
 #define LWIP_ICMP 1
 #define LWIP_UDP 1
 #ifndef LWIP_DNS
-#ifndef LWIP_DNS
-#ifndef LWIP_DNS
 #define LWIP_DNS 1
-#endif
-#endif
 #endif
 #define DNS_MAX_NAME_LENGTH 64
 #define LWIP_TCP 1
