@@ -1728,7 +1728,8 @@ struct Subscribe {
             io.check(rest.size() != 0);
             if constexpr (Io::quick) {
                 if (rest.list_ == nullptr || !options) return io.check(false);
-                for (; rest.count_ != 0; --rest.count_) Subscription::fields(io, *rest.list_++, true);
+                const Subscription* const end = rest.list_ + rest.count_;
+                for (; rest.list_ != end; ++rest.list_) Subscription::fields(io, *rest.list_, true);
             } else {
                 if (!rest.wire_.empty()) {   // one that has been decoded
                     io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
@@ -1779,7 +1780,7 @@ template <class Packet> constexpr auto writing() {
     const auto fields = [](auto& io, const void* packet) {
         const Packet& p = *static_cast<const Packet*>(packet);
         Packet::fields(io, p);
-        if constexpr (is_several<Packet>) io.check((Packet::types & bit(p.type)) != 0);
+        if constexpr (is_several<Packet>) io.check((Packet::types >> static_cast<unsigned>(p.type) & 1) != 0);
     };
     if constexpr (wide) return fields;
     else return static_cast<void (*)(Writer&, const void*)>(fields);
@@ -1825,7 +1826,14 @@ MQTT_FLAT Encoded encode_by(Fields fields, const void* packet, uint8_t first_byt
 template <class Packet>
 MQTT_FLAT inline Encoded encode(const Packet& packet, Buffer out, Version version = Version::v3_1_1,
                                 bool with_rest = true) {
-    return encode_by(writing<Packet>(), &packet, packet.first_byte(), out, version, with_rest);
+    if constexpr (wide) {   // as encode_by(), with less to be kept meanwhile
+        BasicWriter<true> io(out, version);
+        writing<Packet>()(io, &packet);
+        const Encoded quick = io.finish(packet.first_byte(), with_rest);
+        if (quick.error == Error::ok) return quick;
+    }
+    const Buffer again = out;   // of which the address may be taken
+    return encode_slowly(writing<Packet>(), &packet, packet.first_byte(), again, version, with_rest);
 }
 
 template <class Io, class Fields>
@@ -1843,7 +1851,7 @@ MQTT_APART Error decode_slowly(Fields fields, uint8_t first_byte, const Bytes& b
 // Reads the body of a packet whose fixed header has been read. `packet` must be new; it gets views into `body`.
 // Errors: malformed_packet (also a type that this struct is not for); in MQTT 5 protocol_error and topic_alias_invalid.
 template <class Packet>
-MQTT_FLAT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
+MQTT_HOT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
                                    Version version = Version::v3_1_1) {
     const auto fields = reading<Packet>();
     if constexpr (wide)

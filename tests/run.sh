@@ -54,6 +54,7 @@ look() {
         has mosquitto || needs mosquitto
     fi
     if wants integration; then
+        has mosquitto_pub || likes mosquitto-clients
         has nats-server || likes nats-server
         has ejabberdctl || likes ejabberd
         has rabbitmq-server || likes rabbitmq-server
