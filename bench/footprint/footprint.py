@@ -219,7 +219,7 @@ def disassembled(elf):
         target = re.match(r"(\w+) <[^+>]+>", operands)
         pushed_one = re.match(r"strd?(?:\.w)? .*\[sp, #-(\d+)\]!", text)
         if target and operation.startswith("b"):
-            function["calls" if operation.startswith("bl") else "jumps"].add(int(target.group(1), 16))
+            function["calls" if operation.split(".")[0] in ("bl", "blx") else "jumps"].add(int(target.group(1), 16))
         elif operation == "blx":
             function["through_pointer"] = True
         elif operation == "bx" and operands != "lr" and not any(operands in of for of in popped):   # else it returns
