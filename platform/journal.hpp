@@ -66,7 +66,6 @@
 #ifndef MQTT_PLATFORM_JOURNAL_HPP
 #define MQTT_PLATFORM_JOURNAL_HPP
 
-#include <string.h>
 
 #include <type_traits>
 
@@ -286,7 +285,8 @@ private:
             uint8_t head[16];
             if (!read_at(sector * geometry().sector_size + copy * geometry().head_size(), head, sizeof head)) return -1;
             if (storage::get_u32(head + 12) != head_crc(head)) continue;
-            memcpy(buffer_, head, sizeof head);
+            // By twos, for of single bytes the compiler makes a memcpy(), which nothing else needs.
+            for (unsigned i = 0; i != sizeof head; i += 2) buffer_[i] = head[i], buffer_[i + 1] = head[i + 1];
             ++valid;
         }
         return valid;
