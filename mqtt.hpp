@@ -890,7 +890,8 @@ constexpr bool wildcard_fits(const uint8_t* filter, size_t size, size_t i) {
 // has no wildcards, a filter has them where they fit, and nothing else below ','. False: look closer. Words are of eight
 // characters, the last ones overlapped; all are copied to `to` on the way, if `copies`.
 enum class Text : uint8_t { any, topic, filter };
-template <Text kind, bool copies = false> MQTT_HOT inline bool plain_text(const uint8_t* p, size_t size, uint8_t* to = nullptr) {
+template <Text kind, bool copies = false>
+MQTT_HOT inline bool plain_text(const uint8_t* p, size_t size, uint8_t* to = nullptr) {
     constexpr uint64_t ones = 0x0101010101010101, highs = ones << 7;
     uint64_t odd = 0;   // the high bit of each byte: it is none, or there is one at or below it that is not plain
     const auto look = [&](size_t i, size_t count) {
@@ -1775,7 +1776,7 @@ struct Disconnect {
 
 // What writes and reads the fields of a packet: where it shall be quick, a type of its own for each packet; where it shall
 // be small, one type for all of them, so that what is around the fields is there once.
-template <class Packet> constexpr bool is_several = (Packet::types & (Packet::types - 1)) != 0;   // serves several types
+template <class Packet> constexpr bool is_several = (Packet::types & (Packet::types - 1)) != 0;
 template <class Packet> constexpr auto writing() {
     const auto fields = [](auto& io, const void* packet) {
         const Packet& p = *static_cast<const Packet*>(packet);
@@ -1852,7 +1853,7 @@ MQTT_APART Error decode_slowly(Fields fields, uint8_t first_byte, const Bytes& b
 // Errors: malformed_packet (also a type that this struct is not for); in MQTT 5 protocol_error and topic_alias_invalid.
 template <class Packet>
 MQTT_HOT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
-                                   Version version = Version::v3_1_1) {
+                                  Version version = Version::v3_1_1) {
     const auto fields = reading<Packet>();
     if constexpr (wide)
         if (decode_with<BasicReader<true>>(fields, first_byte, body, &packet, version) == Error::ok) return Error::ok;
@@ -2046,7 +2047,7 @@ public:
                 if (mark != nowhere && mark > live_end) mark = live_end;
             holes_ = holes;
         }
-        if (!wide || gone) trim();
+        if (!wide || gone) trim();   // asking costs more flash than an idle look
     }
 
     // One at a time: the next one is not due before this one has been written.
@@ -2685,7 +2686,7 @@ private:
     }
     void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
 
-    // An answer has come for it, or it is given up; then trim().
+    // An answer has come for it, or it is given up. The index may begin with a dead entry until trim().
     MQTT_HOT void kill(Offset place) {
         if (counts(data_[place])) --kept_;
         forget(place);
@@ -2704,11 +2705,11 @@ private:
         data_[place] |= dead;
         if (place != begin_) holes_ = true;
     }
-    // The first entry of the index is always a live one.
+    // Behind trim(), the first entry of the index is a live one.
     MQTT_HOT void drop_dead_entries() {
         while (lo_ != hi_ && is_dead(data_[entry(lo_)])) ++lo_;
     }
-    // Dead packets in front cost nothing to remove, nor do entries.
+    // Dead packets and entries in front cost nothing to remove.
     MQTT_HOT void trim() {
         while (begin_ < at_[end] && is_dead(data_[begin_])) {
             const Offset size = size_at(begin_);
@@ -2824,8 +2825,7 @@ using Outbox = BasicOutbox<false>;
 // Received QoS 1 and 2 messages that are not finished, in the order in which they came: first QoS 2 ids that were
 // answered with PUBREC and wait for PUBREL [MQTT-4.3.3-2], then *open* messages, which the application has seen and
 // we have not answered yet. Answers go out in the order of the messages [MQTT-4.6.0-2], [MQTT-4.6.0-3], so a later
-// one that is acknowledged first waits. A list of 3 bytes each in the caller's memory;
-// where it shall be quick, a ring.
+// one that is acknowledged first waits. A list of 3 bytes each in the caller's memory; where it shall be quick, a ring.
 class Inbox {
 public:
     static constexpr uint8_t entry_size = 3;
