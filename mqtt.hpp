@@ -1452,25 +1452,52 @@ struct Connect {
     // Another protocol decodes as malformed, but with protocol_name and protocol_level told: a server answers an
     // unknown level with return code 1 [MQTT-3.1.2-2].
     template <class Io, class Self> static void fields(Io& io, Self& p) {
+        layout(io, p, p.protocol_name, p.properties, p.client_id, p.will_properties, p.will_topic, p.will_message,
+               p.user_name, p.password);
+    }
+    // The same, with most of them from elsewhere.
+    template <class Io, class Self, class Text, class List, class Blob>
+    static void layout(Io& io, Self& p, Text& protocol_name, List& properties, Text& client_id, List& will_properties,
+                       Text& will_topic, Blob& will_message, Text& user_name, Blob& password) {
         if constexpr (Io::quick && !Io::reading)
             io.utf8("MQTT");   // as is checked below
         else
-            io.utf8(p.protocol_name);
+            io.utf8(protocol_name);
         io.u8(p.protocol_level);
-        io.check(p.protocol_name.size() == 4 && load_u32(Bytes(p.protocol_name).data()) == 0x4D515454);   // "MQTT"
+        io.check(protocol_name.size() == 4 && load_u32(Bytes(protocol_name).data()) == 0x4D515454);   // "MQTT"
         io.set(static_cast<Version>(p.protocol_level));
         io.u8(p.flags);
         io.check(valid_flags(p.flags, io.v5()));
         io.u16(p.keep_alive);
-        io.properties(p.properties, PacketType::connect, p.more);
-        io.utf8(p.client_id);
+        io.properties(properties, PacketType::connect, p.more);
+        io.utf8(client_id);
         if ((p.flags & has_will) != 0) {
-            io.properties(p.will_properties, PacketType::reserved);
-            io.topic(p.will_topic);
-            io.binary(p.will_message);
+            io.properties(will_properties, PacketType::reserved);
+            io.topic(will_topic);
+            io.binary(will_message);
         }
-        if ((p.flags & has_user_name) != 0) io.utf8(p.user_name);
-        if ((p.flags & has_password) != 0) io.binary(p.password);
+        if ((p.flags & has_user_name) != 0) io.utf8(user_name);
+        if ((p.flags & has_password) != 0) io.binary(password);
+    }
+};
+
+// CONNECT, straight from the options.
+struct OwnConnect {
+    static constexpr uint16_t types = Connect::types;
+    static constexpr std::string_view protocol_name{"MQTT", 4};
+
+    const ConnectOptions& options;
+    std::string_view client_id;
+    uint8_t protocol_level;
+    uint8_t flags;
+    uint16_t keep_alive;
+    Properties more;
+
+    uint8_t first_byte() const { return first_byte_of(PacketType::connect); }
+    template <class Io> static void fields(Io& io, const OwnConnect& p) {
+        const ConnectOptions& o = p.options;
+        Connect::layout(io, p, protocol_name, o.properties, p.client_id, o.will.properties, o.will.topic, o.will.message,
+                        o.user_name, o.password);
     }
 };
 
@@ -3746,22 +3773,14 @@ private:
     // ---- sending
 
     Encoded encode_connect(const ConnectOptions& o, Version version, const Buffer& out) const {
-        Connect packet;
         unsigned flags = 0;
-        packet.protocol_level = static_cast<uint8_t>(version);
-        packet.keep_alive = o.keep_alive;
-        packet.client_id = o.client_id;
         if (!o.will.topic.empty()) {
             flags |= Connect::has_will | static_cast<unsigned>(o.will.qos) << 3;
             if (o.will.retain == Retain::yes) flags |= Connect::will_retain;
         }
-        packet.will_properties = o.will.properties;
-        packet.will_topic = o.will.topic;
-        packet.will_message = o.will.message;
         if (o.user_name.data() != nullptr) flags |= Connect::has_user_name;
         if (o.password.data() != nullptr) flags |= Connect::has_password;
-        packet.user_name = o.user_name;
-        packet.password = o.password;
+        OwnConnect packet{o, o.client_id, static_cast<uint8_t>(version), 0, o.keep_alive, {}};
 #if MQTT_ENABLE_V5
         // What is the default is not said.
         PropertyBuffer<16> own;
@@ -3770,7 +3789,6 @@ private:
         if (inbox_.capacity() != 65535) own.add(prop::receive_maximum, inbox_.capacity());
         if (o.maximum_packet_size != 0) own.add(prop::maximum_packet_size, o.maximum_packet_size);
         if (topic_alias_maximum_ != 0) own.add(prop::topic_alias_maximum, topic_alias_maximum_);
-        packet.properties = o.properties;
         packet.more = own;
         if (packet.client_id.empty() && version == Version::v5) packet.client_id = client_id_;
         if (o.clean_session || (version == Version::v5 && start_clean_)) flags |= Connect::clean_session;
