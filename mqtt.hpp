@@ -93,6 +93,11 @@ inline constexpr bool checked = MQTT_CHECKED != 0;    // assertions are on
 inline constexpr bool has_v5 = MQTT_ENABLE_V5 != 0;   // MQTT 5 is built in
 inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 
+#if defined(__GNUC__)
+#define MQTT_INLINE __attribute__((always_inline))   // smaller as a part of what calls it
+#else
+#define MQTT_INLINE
+#endif
 #if !MQTT_SMALL
 #define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
 #define MQTT_APART __attribute__((noinline))  // but not this
@@ -919,37 +924,41 @@ MQTT_HOT inline bool plain_text(const uint8_t* p, size_t size, uint8_t* to = nul
     return (odd & highs) == 0;
 }
 
-// Well-formed UTF-8 without surrogates and U+0000 [MQTT-1.5.3-1, -2], and with `topic` without wildcards
-// [MQTT-3.3.2-2]. U+FEFF is a character like any other [MQTT-1.5.3-3].
-inline bool valid_text(std::string_view text, bool topic = false) {
-    const uint8_t* p = reinterpret_cast<const uint8_t*>(text.data());
+// Well-formed UTF-8 without surrogates and U+0000 [MQTT-1.5.3-1, -2] that is not too long; a topic without wildcards
+// [MQTT-3.3.2-2], a filter with them where they fit. U+FEFF is a character like any other [MQTT-1.5.3-3].
+inline bool valid_text(std::string_view text, Text kind = Text::any) {
+    const uint8_t* const p = Bytes(text).data();
+    const size_t size = text.size();
+    if (size > max_string_size || (size == 0 && kind != Text::any)) return false;
     if constexpr (wide)
-        if (topic ? plain_text<Text::topic>(p, text.size()) : plain_text<Text::any>(p, text.size())) return true;
-    for (size_t left = text.size(); left != 0; --left) {
-        uint32_t c = *p++;
-        if (c < 0x80) {
-            if (c == 0 || (topic && (c == '+' || c == '#'))) return false;
-            continue;
+        if (kind == Text::any ? plain_text<Text::any>(p, size) : kind == Text::topic && plain_text<Text::topic>(p, size))
+            return true;
+    unsigned more = 0, least = 0x80, most = 0xBF;   // bytes of a character that follow, and the range of the next one
+    for (size_t i = 0; i < size; ++i) {
+        const unsigned c = p[i];
+        if (more != 0) {
+            if (c < least || c > most) return false;
+            --more;
+            least = 0x80;
+            most = 0xBF;
+        } else if (c < 0x80) {
+            if (c == 0) return false;
+            if (kind != Text::any && (c == '+' || c == '#'))
+                if (kind == Text::topic || !wildcard_fits(p, size, i)) return false;
+        } else {
+            if (c < 0xC2 || c > 0xF4) return false;
+            more = c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
+            if (c == 0xE0) least = 0xA0;   // else it would be a longer form than needed,
+            if (c == 0xED) most = 0x9F;    // a surrogate,
+            if (c == 0xF0) least = 0x90;
+            if (c == 0xF4) most = 0x8F;    // or above U+10FFFF
         }
-        const unsigned more = c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
-        if (c < 0xC2 || c > 0xF4 || left <= more) return false;
-        c &= 0x3FU >> more;
-        for (unsigned i = more; i != 0; --i, --left, ++p) {
-            if ((*p & 0xC0) != 0x80) return false;
-            c = c << 6 | (*p & 0x3FU);
-        }
-        if (more == 2 && (c < 0x800 || c >> 11 == 0x1B)) return false;    // a longer form than needed, or a surrogate
-        if (more == 3 && c - 0x10000 >= 0x100000) return false;           // the same, or above U+10FFFF
     }
-    return true;
+    return more == 0;
 }
-
-constexpr bool valid_length(std::string_view text) { return text.size() <= max_string_size; }
 
 // A topic name: what is published to (section 4.7).
-inline bool valid_topic(std::string_view topic) {
-    return !topic.empty() && valid_length(topic) && valid_text(topic, true);
-}
+inline bool valid_topic(std::string_view topic) { return valid_text(topic, Text::topic); }
 
 // The first bytes of a text; substr() can throw.
 constexpr std::string_view front(std::string_view text, size_t size) {
@@ -974,17 +983,14 @@ constexpr bool equal(std::string_view a, std::string_view b) {
 // A topic filter: what is subscribed to. '#' stands alone or behind '/', and last [MQTT-4.7.1-2]; '+' fills a level
 // [MQTT-4.7.1-3]. In MQTT 5 a shared subscription is "$share/NAME/FILTER" [5: MQTT-4.8.2-1, -2].
 constexpr bool is_shared(std::string_view filter) { return equal(front(filter, 7), "$share/"); }
+inline bool valid_share(std::string_view filter) {
+    if (!is_shared(filter)) return true;
+    filter.remove_prefix(7);
+    const size_t name = find(filter, '/');
+    return name != 0 && name + 1 < filter.size() && !has_wildcard(front(filter, name));
+}
 inline bool valid_filter(std::string_view filter, bool v5 = false) {
-    if (filter.empty() || !valid_length(filter) || !valid_text(filter)) return false;
-    if (v5 && is_shared(filter)) {
-        filter.remove_prefix(7);
-        const size_t name = find(filter, '/');
-        if (name == 0 || name + 1 >= filter.size() || has_wildcard(front(filter, name))) return false;
-    }
-    const uint8_t* const p = Bytes(filter).data();
-    for (size_t i = 0; i < filter.size(); ++i)
-        if ((p[i] == '+' || p[i] == '#') && !wildcard_fits(p, filter.size(), i)) return false;
-    return true;
+    return valid_text(filter, Text::filter) && (!v5 || valid_share(filter));
 }
 
 // Does a message on `topic` match `filter`? Both must be valid. Wildcards do not match a leading '$' [MQTT-4.7.2-1]. A
@@ -1076,22 +1082,23 @@ public:
         check(value != 0);   // [MQTT-2.3.1-1]
         u16(value);
     }
-    void binary(const Bytes& value) {
+    void binary(Bytes value) {
         check(value.size() <= max_string_size);
         u16(static_cast<uint16_t>(value.size()));
         bytes(value.data(), value.size());
     }
     void utf8(std::string_view text) {
         if constexpr (quick) return plain<Text::any>(text);
-        string(text, valid_length(text) && valid_text(text), Error::invalid_string);
+        string(text, Text::any, Error::invalid_string);
     }
     void topic(std::string_view text, bool may_be_empty = false) {
         if constexpr (quick) return plain<Text::topic>(text);
-        string(text, valid_topic(text) || (may_be_empty && text.empty()), Error::invalid_topic);
+        string(text, may_be_empty && text.empty() ? Text::any : Text::topic, Error::invalid_topic);
     }
     void filter(std::string_view text) {
         if constexpr (quick) return plain<Text::filter>(text);
-        string(text, valid_filter(text, v5()), Error::invalid_filter);
+        if (v5()) check(valid_share(text), Error::invalid_filter);
+        string(text, Text::filter, Error::invalid_filter);
     }
     // One list, of which the second part may be left out; MQTT 5 only.
     void properties(const Properties& list, PacketType packet) {
@@ -1120,7 +1127,7 @@ public:
     }
     void rest(Bytes value) { rest_ = value; }   // the last field; copied by finish()
 
-    void check(bool condition, Error error = Error::invalid_argument) {
+    MQTT_INLINE void check(bool condition, Error error = Error::invalid_argument) {
         if (!MQTT_LIKELY(condition)) fail(error);
     }
     void rule(bool condition, Error error = Error::invalid_argument) { check(condition, error); }
@@ -1131,10 +1138,10 @@ public:
 
     // Puts the fixed header before the body and, unless it is sent from elsewhere, the rest behind it.
     Encoded finish(uint8_t first_byte, bool with_rest) {
-        const Distance body_size = static_cast<Distance>(size_) + at_ - header_room;
-        check(body_size <= most && rest_.size() <= static_cast<uint32_t>(most - body_size), Error::packet_too_large);
+        const uint32_t size = static_cast<uint32_t>(static_cast<Distance>(size_) + at_ - header_room);   // of the body
+        const uint32_t remaining = size + static_cast<uint32_t>(rest_.size());
+        if (remaining > most || rest_.size() > most) fail(Error::packet_too_large);
         if (!MQTT_LIKELY(error_ == Error::ok)) return {error_, 0};
-        const uint32_t size = static_cast<uint32_t>(body_size), remaining = size + static_cast<uint32_t>(rest_.size());
         const uint32_t header = 1 + static_cast<uint32_t>(variable_size(remaining));
         const uint32_t stored = header + (with_rest ? remaining : size);
         if (stored > size_) return {Error::no_space, stored};
@@ -1164,9 +1171,9 @@ private:
         check(plain_text<kind, true>(Bytes(text).data(), text.size(), to + 2));
         store_u16(to, static_cast<uint16_t>(text.size()));
     }
-    void string(std::string_view text, bool valid, Error error) {
-        check(valid, error);
-        if (error_ == Error::ok) binary(text);
+    void string(std::string_view text, Text kind, Error error) {
+        if (!valid_text(text, kind)) return fail(error);
+        binary(text);
     }
 
     using Distance = std::conditional_t<(sizeof(size_t) > 4), int64_t, int32_t>;
@@ -1217,17 +1224,11 @@ public:
         u16(size);
         value = take(size) ? Bytes(at_ - size, size) : Bytes();
     }
-    void utf8(std::string_view& value) {
-        string(value);
-        check(quick ? plain<Text::any>(value) : valid_text(value));
-    }
-    void topic(std::string_view& value, bool may_be_empty = false) {
-        string(value);
-        check(quick ? plain<Text::topic>(value) : valid_topic(value) || (may_be_empty && value.empty()));
-    }
+    void utf8(std::string_view& value) { string<Text::any>(value); }
+    void topic(std::string_view& value, bool may_be_empty = false) { string<Text::topic>(value, may_be_empty); }
     void filter(std::string_view& value) {
-        string(value);
-        check(quick ? plain<Text::filter>(value) : valid_filter(value, v5()));
+        string<Text::filter>(value);
+        if (!quick && v5()) check(valid_share(value));
     }
     void properties(Properties& list, PacketType packet, const Properties& = {}) {
         if (!v5()) return;
@@ -1259,7 +1260,7 @@ public:
         take(left_);
     }
 
-    void check(bool condition, Error error = Error::malformed_packet) {
+    MQTT_INLINE void check(bool condition, Error error = Error::malformed_packet) {
         if (!MQTT_LIKELY(condition)) fail(error);
     }
     void fail(Error error) {
@@ -1278,13 +1279,11 @@ private:
         left_ -= size;
         return true;
     }
-    template <Text kind> static bool plain(std::string_view text) {
-        return plain_text<kind>(Bytes(text).data(), text.size());
-    }
-    void string(std::string_view& value) {
+    template <Text kind> void string(std::string_view& value, bool may_be_empty = false) {
         Bytes raw;
         binary(raw);
         value = raw.text();
+        check(quick ? plain_text<kind>(raw.data(), raw.size()) : valid_text(value, may_be_empty && raw.empty() ? Text::any : kind));
     }
 
     const uint8_t* at_;
@@ -5309,6 +5308,7 @@ private:
 #undef MQTT_FLAT
 #undef MQTT_APART
 #undef MQTT_HOT
+#undef MQTT_INLINE
 #undef MQTT_LIKELY
 #undef MQTT_RARELY
 
