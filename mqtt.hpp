@@ -1560,19 +1560,20 @@ struct Publish {
         const bool dup = duplicate && qos != QoS::at_most_once;   // [MQTT-3.3.1-2]
         return static_cast<uint8_t>(0x30 | (dup ? 8 : 0) | static_cast<int>(qos) << 1 | static_cast<int>(retain));
     }
-    void set_first_byte(uint8_t first) {
-        qos = static_cast<QoS>(first >> 1 & 3);
-        retain = static_cast<Retain>(first & 1);
-        duplicate = (first & 8) != 0;
+    template <class Self> static void set_first_byte(Self& p, uint8_t first) {   // also of a Message
+        p.qos = static_cast<QoS>(first >> 1 & 3);
+        p.retain = static_cast<decltype(p.retain)>((first & 1) != 0);
+        p.duplicate = (first & 8) != 0;
     }
     template <class Io, class Self> MQTT_HOT static void fields(Io& io, Self& p) {
         io.check(p.qos <= QoS::exactly_once);                      // [MQTT-3.3.1-4]
         io.topic(p.topic, io.v5());
         if (p.qos != QoS::at_most_once) io.packet_id(p.packet_id);
-        io.properties(p.properties, PacketType::publish, p.more);
+        Properties more;
+        if constexpr (!Io::reading) more = p.more;
+        io.properties(p.properties, PacketType::publish, more);
         if (io.v5() && p.topic.empty())                            // 5: section 3.3.2.1
-            io.rule(p.properties.has(prop::topic_alias) || p.more.has(prop::topic_alias),
-                    Error::invalid_topic);
+            io.rule(p.properties.has(prop::topic_alias) || more.has(prop::topic_alias), Error::invalid_topic);
         io.rest(p.payload);
     }
 };
@@ -1812,13 +1813,13 @@ template <class Packet> constexpr auto writing() {
     if constexpr (wide) return fields;
     else return static_cast<void (*)(Writer&, const void*)>(fields);
 }
-template <class Packet> constexpr auto reading() {
+template <class Packet, class Layout = Packet> constexpr auto reading() {
     const auto fields = [](auto& io, void* packet, uint8_t first_byte) MQTT_HOT {
         Packet& p = *static_cast<Packet*>(packet);
-        if constexpr (std::is_same_v<Packet, Publish>) p.set_first_byte(first_byte);
-        else if constexpr (is_several<Packet>) p.type = static_cast<PacketType>(first_byte >> 4);
-        io.check((Packet::types >> (first_byte >> 4) & 1) != 0);
-        Packet::fields(io, p);
+        if constexpr (std::is_same_v<Layout, Publish>) Publish::set_first_byte(p, first_byte);
+        else if constexpr (is_several<Layout>) p.type = static_cast<PacketType>(first_byte >> 4);
+        io.check((Layout::types >> (first_byte >> 4) & 1) != 0);
+        Layout::fields(io, p);
     };
     if constexpr (wide) return fields;
     else return static_cast<void (*)(Reader&, void*, uint8_t)>(fields);
@@ -3979,12 +3980,8 @@ private:
         blocked_ = answered && !outbox_.can_answer();
         return !blocked_;
     }
-    // The same for a message that has to be remembered.
-    MQTT_HOT bool can_remember(QoS qos, uint16_t packet_id) {
-        return qos == QoS::at_most_once || !inbox_.full() || finds_place(qos, packet_id);
-    }
-    MQTT_APART bool finds_place(QoS qos, uint16_t packet_id) {
-        if (qos == QoS::exactly_once && inbox_.has(packet_id)) return true;
+    // The same for a message that has to be remembered, and finds the inbox full.
+    MQTT_APART bool finds_place() {
         if (v5_ && inbox_.forget_carried()) return true;
         // [5: MQTT-3.3.4-9], but first our answers go out, so that each connection gets on: mosquitto 2.0.11 sends more
         // than it may whenever messages wait there.
@@ -4041,66 +4038,72 @@ private:
     }
 
     // decode_body() to where nothing takes an address, so that it need not be in memory.
-    template <class Packet> MQTT_HOT Error decode_own(uint8_t first_byte, const Bytes& body, Packet& packet) const {
+    template <class Layout, class Packet>
+    MQTT_HOT Error decode_own(uint8_t first_byte, const Bytes& body, Packet& packet) const {
+        const auto fields = reading<Packet, Layout>();
         if constexpr (wide) {
-            const auto fields = reading<Packet>();
             if (decode_with<BasicReader<true>>(fields, first_byte, body, &packet, version()) == Error::ok) return Error::ok;
             Packet slow;
             const Error error = decode_slowly(fields, first_byte, body, &slow, version());
             return packet = slow, error;
         } else {
-            return decode_body(first_byte, body, packet, version());
+            return decode_slowly(fields, first_byte, body, &packet, version());
         }
+    }
+    // Where it shall be small, a message is put together in the event, and else where it need not be in memory.
+    using OwnMessage = std::conditional_t<wide, Message, Message&>;
+    static Message new_message(Event&, std::true_type) { return Message(); }
+    static Message& new_message(Event& event, std::false_type) {   // as far as decoding does not set it
+        event.message.packet_id = 0;
+        event.message.properties = Properties();
+        return event.message;
     }
     MQTT_FLAT MQTT_APART Step on_publish(size_t header_size, size_t body_size, Event& event) {
         const uint8_t* const data = rx_.data + in_begin_;
-        Publish packet;
-        const Error error = decode_own(data[0], Bytes(data + header_size, body_size), packet);
+        OwnMessage message = new_message(event, std::bool_constant<wide>());
+        const Error error = decode_own<Publish>(data[0], Bytes(data + header_size, body_size), message);
         if (error != Error::ok) return reject(error);
-        const bool taken = deliver(packet, packet.payload, 0, static_cast<uint32_t>(packet.payload.size()), event);
-        if (!taken) return Step::wait;
+        message.offset = 0;
+        message.total = static_cast<uint32_t>(message.payload.size());
+        if (!deliver(message, event)) return Step::wait;
         in_begin_ += header_size + body_size;
         return Step::go_on;
     }
     // One more piece of a message, or all of it. A QoS 2 message that we have already is only answered. False: not now.
-    MQTT_HOT bool deliver(Publish& packet, Bytes payload, uint32_t offset, uint32_t total, Event& event) {
-        if (!can_remember(packet.qos, packet.packet_id)) return false;
+    MQTT_HOT bool deliver(Message& message, Event& event) {
+        const bool known = message.qos == QoS::exactly_once && inbox_.has(message.packet_id);
+        if (message.qos != QoS::at_most_once && !known && inbox_.full() && !finds_place()) return false;
         if constexpr (has_v5)
-            if (v5_ && !packet.properties.empty()) {
-                std::string_view topic = packet.topic;   // of which the address may be taken
-                if (!resolve(topic, packet.properties)) return false;
-                packet.topic = topic;
+            if (v5_ && !message.properties.empty()) {
+                std::string_view topic = message.topic;   // of which the address may be taken
+                if (!resolve(topic, message.properties)) return false;
+                message.topic = topic;
             }
-        const bool complete = offset + payload.size() == total;
-        if (packet.qos == QoS::exactly_once && inbox_.has(packet.packet_id)) {
-            if (complete) answer_again(packet.packet_id);
+        const bool complete = message.complete();
+        if (known) {
+            if (complete) answer_again(message.packet_id);
             return true;
         }
-        if (complete && packet.qos != QoS::at_most_once) inbox_.push(packet.packet_id, packet.qos);
-        if (packet.topic.empty()) {   // there was no room for it, here or when its alias was set
-            if (complete) tell_skipped(packet.packet_id, packet.qos, total, event);
+        if (complete && message.qos != QoS::at_most_once) inbox_.push(message.packet_id, message.qos);
+        if (message.topic.empty()) {   // there was no room for it, here or when its alias was set
+            if (complete) tell_skipped(message.packet_id, message.qos, message.total, event);
             return true;
         }
-        tell(event, Event::received, packet.packet_id);
-        Message& message = event.message;
-        message.topic = packet.topic;
-        message.payload = payload;
-        message.offset = offset;
-        message.total = total;
-        message.packet_id = packet.packet_id;
-        message.qos = packet.qos;
-        message.retain = packet.retain == Retain::yes;
-        message.duplicate = packet.duplicate;
-        message.properties = event.properties = packet.properties;
+        tell(event, Event::received, message.packet_id);
+        if (wide) event.message = message;
+        event.properties = message.properties;
         return true;
     }
     // A message that the application cannot get is taken over in its place, so that it does not come again and again.
-    MQTT_APART void tell_skipped(uint16_t id, QoS qos, uint32_t total, Event& event) {
-        if (id != 0 && inbox_.acknowledge(id)) answer_open();
-        tell(event, Event::skipped, id);
-        event.message.packet_id = id;
+    MQTT_APART void tell_skipped(uint16_t packet_id, QoS qos, uint32_t total, Event& event) {
+        if (packet_id != 0 && inbox_.acknowledge(packet_id)) answer_open();
+        tell(event, Event::skipped, packet_id);
+        event.message.packet_id = packet_id;
         event.message.qos = qos;
         event.message.total = total;
+        event.message.offset = 0;
+        event.message.payload = Bytes();
+        event.message.properties = Properties();
     }
 
     MQTT_APART void answer_again(uint16_t packet_id) {
@@ -4111,7 +4114,7 @@ private:
     // PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK. One for an id that waits for nothing is passed over.
     MQTT_FLAT MQTT_APART Step on_answer(uint8_t first_byte, Bytes body, Event& event) {
         Answer answer;
-        const Error error = decode_own(first_byte, body, answer);
+        const Error error = decode_own<Answer>(first_byte, body, answer);
         if (error != Error::ok) return reject(error);
         if constexpr (has_v5)
             if (unasked(answer.properties)) return reject(Error::protocol_error);   // [5: MQTT-3.1.2-29]
@@ -4471,8 +4474,8 @@ private:
 
     // One more piece of it.
     Step receive_piece(Event& event) {
-        Publish packet;
-        packet.set_first_byte(rx_.data[0]);
+        OwnMessage message = new_message(event, std::bool_constant<wide>());
+        Publish::set_first_byte(message, rx_.data[0]);
         if (to_skip_ != 0) {
             uint8_t* const topic = rx_.data + header_size_ + 2;
             size_t size = static_cast<size_t>(rx_.data + in_end_ - topic);
@@ -4488,12 +4491,16 @@ private:
         if (size > in_left_) size = static_cast<size_t>(in_left_);
         if (!can_answer(rx_.data[0])) return Step::wait;
         Error error = Error::ok;
+        message.topic = {};
         if (!skipping_)
-            error = decode_body(rx_.data[0], Bytes(rx_.data + header_size_, head_ - header_size_), packet, version());
-        else if (packet.qos != QoS::at_most_once && (packet.packet_id = load_u16(rx_.data + head_ - 2)) == 0)
+            error = decode_own<Publish>(rx_.data[0], Bytes(rx_.data + header_size_, head_ - header_size_), message);
+        else if (message.qos != QoS::at_most_once && (message.packet_id = load_u16(rx_.data + head_ - 2)) == 0)
             error = Error::malformed_packet;
         if (error != Error::ok) return reject(error);
-        if (!deliver(packet, Bytes(rx_.data + head_, size), total_ - in_left_, total_, event)) return Step::wait;
+        message.payload = Bytes(rx_.data + head_, size);
+        message.offset = total_ - in_left_;
+        message.total = total_;
+        if (!deliver(message, event)) return Step::wait;
         in_left_ -= static_cast<uint32_t>(size);
         if (in_left_ != 0) {
             in_end_ = head_;

@@ -146,7 +146,7 @@ struct Unpack {
     void properties(size_t& count) { count = fields->via.array.size, ++fields; }
     bool packet(mqtt::Publish& p, size_t& count) {
         uint8_t first;
-        take(first), p.set_first_byte(first), take(p.topic), take(p.packet_id), properties(count), take(p.payload);
+        take(first), mqtt::Publish::set_first_byte(p, first), take(p.topic), take(p.packet_id), properties(count), take(p.payload);
         return fields == end;
     }
     bool packet(mqtt::Ack& p, size_t& count) {
