@@ -160,7 +160,13 @@ struct Buffer {
 
 // Also where they overlap, and for a size of 0 wherever they point to.
 inline void copy(uint8_t* to, const uint8_t* from, size_t size) {
-    if (size != 0) memmove(to, from, size);
+    if (wide && size != 0) memmove(to, from, size);
+    if (wide) return;
+    if (to < from) {   // a memmove() by words would take five times the flash
+        for (; size != 0; --size) *to++ = *from++;
+    } else {
+        for (; size != 0; --size) to[size - 1] = from[size - 1];
+    }
 }
 
 // Numbers on the wire are big-endian (section 1.5.2); they are never read through a cast.
