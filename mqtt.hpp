@@ -198,7 +198,11 @@ inline size_t load_variable(const uint8_t* data, size_t size, uint32_t& value) {
     }
     return malformed;
 }
-constexpr size_t variable_size(uint32_t value) { return value < 128 ? 1 : value < 16384 ? 2 : value < 2097152 ? 3 : 4; }
+constexpr size_t variable_size(uint32_t value) {
+    size_t size = 1;
+    while ((value >>= 7) != 0) ++size;
+    return size;
+}
 inline uint8_t* store_variable(uint8_t* data, uint32_t value) {
     for (; value > 127; value >>= 7) *data++ = static_cast<uint8_t>(value | 128);
     *data++ = static_cast<uint8_t>(value);
