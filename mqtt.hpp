@@ -1828,7 +1828,6 @@ template <class Packet, class Layout = Packet> constexpr auto reading() {
         Packet& p = *static_cast<Packet*>(packet);
         if constexpr (std::is_same_v<Layout, Publish>) Publish::set_first_byte(p, first_byte);
         else if constexpr (is_several<Layout>) p.type = static_cast<PacketType>(first_byte >> 4);
-        io.check((Layout::types >> (first_byte >> 4) & 1) != 0);
         Layout::fields(io, p);
     };
     if constexpr (wide) return fields;
@@ -1895,6 +1894,7 @@ MQTT_APART Error decode_slowly(Fields fields, uint8_t first_byte, const Bytes& b
 template <class Packet>
 MQTT_HOT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
                                   Version version = Version::v3_1_1) {
+    if ((Packet::types >> (first_byte >> 4) & 1) == 0) return Error::malformed_packet;
     const auto fields = reading<Packet>();
     if constexpr (wide)
         if (decode_with<BasicReader<true>>(fields, first_byte, body, &packet, version) == Error::ok) return Error::ok;
