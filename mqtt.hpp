@@ -1770,17 +1770,10 @@ struct Subscribe {
                 for (; rest.list_ != end; ++rest.list_) Subscription::fields(io, *rest.list_, true);
             } else {
                 if (!rest.wire_.empty()) {   // one that has been decoded
-                    io.check(rest.options_ == options && rest.version_ == (io.v5() ? Version::v5 : Version::v3_1_1));
+                    io.check(rest.options_ == options && (!has_v5 || (rest.version_ == Version::v5) == io.v5()));
                     io.rest(rest.wire_);
                 }
-                for (; rest.count_ != 0 && rest.wire_.empty(); --rest.count_) {
-                    if (rest.list_ != nullptr) {
-                        Subscription::fields(io, *rest.list_++, options);
-                        continue;
-                    }
-                    io.filter(*rest.filters_++);
-                    if (options) io.u8(0);   // those of a new Subscription
-                }
+                for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);) Subscription::fields(io, s, options);
             }
         }
     }
