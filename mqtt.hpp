@@ -934,12 +934,14 @@ MQTT_HOT inline bool plain_text(const uint8_t* p, size_t size, uint8_t* to = nul
     return (odd & highs) == 0;
 }
 
+constexpr bool valid_length(std::string_view text) { return text.size() <= max_string_size; }
+
 // Well-formed UTF-8 without surrogates and U+0000 [MQTT-1.5.3-1, -2] that is not too long; a topic without wildcards
 // [MQTT-3.3.2-2], a filter with them where they fit. U+FEFF is a character like any other [MQTT-1.5.3-3].
 inline bool valid_text(std::string_view text, Text kind = Text::any) {
     const uint8_t* const p = Bytes(text).data();
     const size_t size = text.size();
-    if (size > max_string_size || (size == 0 && kind != Text::any)) return false;
+    if (!valid_length(text) || (size == 0 && kind != Text::any)) return false;
     if constexpr (wide)
         if (kind == Text::any ? plain_text<Text::any>(p, size) : kind == Text::topic && plain_text<Text::topic>(p, size))
             return true;
@@ -1168,11 +1170,11 @@ private:
         at_ += static_cast<Distance>(size);
         if (MQTT_LIKELY(at_ <= 0)) return true;
         if (quick) fail(Error::no_space);
-        if (at_ > most) at_ = most;   // too large anyway
         return false;
     }
     void bytes(const uint8_t* data, size_t size) {
         if (take(size)) copy(end_ + (at_ - static_cast<Distance>(size)), data, size);
+        else if (at_ > most) at_ = most;   // too large anyway, and so it does not wrap around
     }
     template <Text kind> void plain(std::string_view text) {
         const Distance begin = at_;
