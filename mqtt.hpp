@@ -1829,30 +1829,26 @@ template <class Packet, class Layout = Packet> constexpr auto reading() {
     else return static_cast<void (*)(Reader&, void*, uint8_t)>(fields);
 }
 
-// A packet to be written.
-template <class Fields> struct Outgoing {
-    Fields fields;
-    const void* packet;
-    uint8_t first_byte;
-    bool with_rest;
-};
-template <class Packet> auto outgoing(const Packet& packet, bool with_rest) {
-    return Outgoing<decltype(writing<Packet>())>{writing<Packet>(), &packet, packet.first_byte(), with_rest};
-}
-template <class Io, class Fields> Encoded encode_with(const Outgoing<Fields>& p, const Buffer& out, Version version) {
+template <class Io, class Fields>
+Encoded encode_with(Fields fields, const void* packet, uint8_t first_byte, const Buffer& out, Version version,
+                    bool with_rest) {
     Io io(out, version);
-    p.fields(io, p.packet);
-    return io.finish(p.first_byte, p.with_rest);
+    fields(io, packet);
+    return io.finish(first_byte, with_rest);
 }
-template <class Fields> MQTT_APART Encoded encode_slowly(const Outgoing<Fields>& p, const Buffer& out, Version version) {
-    return encode_with<Writer>(p, out, version);
+template <class Fields>
+MQTT_APART Encoded encode_slowly(Fields fields, const void* packet, uint8_t first_byte, const Buffer& out, Version version,
+                                 bool with_rest) {
+    return encode_with<Writer>(fields, packet, first_byte, out, version, with_rest);
 }
-template <class Fields> MQTT_FLAT Encoded encode_by(const Outgoing<Fields>& p, const Buffer& out, Version version) {
+template <class Fields>
+MQTT_FLAT Encoded encode_by(Fields fields, const void* packet, uint8_t first_byte, const Buffer& out, Version version,
+                            bool with_rest) {
     if constexpr (wide) {
-        const Encoded quick = encode_with<BasicWriter<true>>(p, out, version);
+        const Encoded quick = encode_with<BasicWriter<true>>(fields, packet, first_byte, out, version, with_rest);
         if (quick.error == Error::ok) return quick;
     }
-    return encode_slowly(p, out, version);
+    return encode_slowly(fields, packet, first_byte, out, version, with_rest);
 }
 
 // Writes a packet to `out`, in which nothing may lie that the packet points to. With no_space, `size` says what is
@@ -1869,7 +1865,7 @@ MQTT_FLAT inline Encoded encode(const Packet& packet, Buffer out, Version versio
         if (quick.error == Error::ok) return quick;
     }
     const Buffer again = out;   // of which the address may be taken
-    return encode_slowly(outgoing(packet, with_rest), again, version);
+    return encode_slowly(writing<Packet>(), &packet, packet.first_byte(), again, version, with_rest);
 }
 
 template <class Io, class Fields>
@@ -1973,7 +1969,7 @@ public:
     // errors.
     template <class Packet>
     MQTT_HOT Encoded append(const Packet& packet, Reserve reserve, bool with_rest = true) {
-        return append_by(outgoing(packet, with_rest), reserve);
+        return append_by(writing<Packet>(), &packet, packet.first_byte(), reserve, with_rest);
     }
     // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
     // False: there is no room.
@@ -2684,15 +2680,15 @@ private:
     }
 
     template <class Fields>
-    MQTT_HOT Encoded append_by(const Outgoing<Fields>& packet, Reserve reserve) {
-        const bool kept = awaits_answer(packet.first_byte);
+    MQTT_HOT Encoded append_by(Fields fields, const void* packet, uint8_t first_byte, Reserve reserve, bool with_rest) {
+        const bool kept = awaits_answer(first_byte);
         const size_t aside = reserve + (kept ? entry_size : 0);
         Encoded out;
-        do out = encode_by(packet, Buffer(data_ + at_[end], room(aside)), version());
+        do out = encode_by(fields, packet, first_byte, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
         while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
         if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
         if (out.error != Error::ok) return out;
-        if (has_v5 && (packet.with_rest ? out.size : wire_size(at_[end])) > maximum_packet_size)
+        if (has_v5 && (with_rest ? out.size : wire_size(at_[end])) > maximum_packet_size)
             return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
         added(static_cast<Offset>(out.size), kept);
         return out;
