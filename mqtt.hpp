@@ -4051,17 +4051,15 @@ private:
             return decode_slowly(fields, first_byte, body, &packet, version());
         }
     }
-    // Where it shall be small, a message is put together in the event, and else where it need not be in memory.
-    using OwnMessage = std::conditional_t<wide, Message, Message&>;
-    static Message new_message(Event&, std::true_type) { return Message(); }
-    static Message& new_message(Event& event, std::false_type) {   // as far as decoding does not set it
+    // A message is put together where the event has it: this is what decoding does not set.
+    static Message& new_message(Event& event) {
         event.message.packet_id = 0;
         event.message.properties = Properties();
         return event.message;
     }
     MQTT_FLAT MQTT_APART Step on_publish(size_t header_size, size_t body_size, Event& event) {
         const uint8_t* const data = rx_.data + in_begin_;
-        OwnMessage message = new_message(event, std::bool_constant<wide>());
+        Message& message = new_message(event);
         const Error error = decode_own<Publish>(data[0], Bytes(data + header_size, body_size), message);
         if (error != Error::ok) return reject(error);
         message.offset = 0;
@@ -4091,7 +4089,6 @@ private:
             return true;
         }
         tell(event, Event::received, message.packet_id);
-        if (wide) event.message = message;
         event.properties = message.properties;
         return true;
     }
@@ -4475,7 +4472,7 @@ private:
 
     // One more piece of it.
     Step receive_piece(Event& event) {
-        OwnMessage message = new_message(event, std::bool_constant<wide>());
+        Message& message = new_message(event);
         Publish::set_first_byte(message, rx_.data[0]);
         if (to_skip_ != 0) {
             uint8_t* const topic = rx_.data + header_size_ + 2;
