@@ -200,7 +200,7 @@ inline size_t load_variable(const uint8_t* data, size_t size, uint32_t& value) {
 }
 constexpr size_t variable_size(uint32_t value) {
     size_t size = 1;
-    while ((value >>= 7) != 0) ++size;
+    for (; value > 127; value >>= 7) ++size;
     return size;
 }
 inline uint8_t* store_variable(uint8_t* data, uint32_t value) {
