@@ -1099,18 +1099,13 @@ public:
         u16(static_cast<uint16_t>(value.size()));
         bytes(value.data(), value.size());
     }
-    void utf8(std::string_view text) {
-        if constexpr (quick) return plain<Text::any>(text);
-        string(text, Text::any, Error::invalid_string);
+    void utf8(const std::string_view& text) { string<Text::any>(text, Text::any); }
+    void topic(const std::string_view& text, bool may_be_empty = false) {
+        string<Text::topic>(text, may_be_empty && text.empty() ? Text::any : Text::topic);
     }
-    void topic(std::string_view text, bool may_be_empty = false) {
-        if constexpr (quick) return plain<Text::topic>(text);
-        string(text, may_be_empty && text.empty() ? Text::any : Text::topic, Error::invalid_topic);
-    }
-    void filter(std::string_view text) {
-        if constexpr (quick) return plain<Text::filter>(text);
-        if (v5()) check(valid_share(text), Error::invalid_filter);
-        string(text, Text::filter, Error::invalid_filter);
+    void filter(const std::string_view& text) {
+        if (!quick && v5()) check(valid_share(text), Error::invalid_filter);
+        string<Text::filter>(text, Text::filter);
     }
     // One list, of which the second part may be left out; MQTT 5 only.
     void properties(const Properties& list, PacketType packet) {
@@ -1183,9 +1178,13 @@ private:
         check(plain_text<kind, true>(Bytes(text).data(), text.size(), to + 2));
         store_u16(to, static_cast<uint16_t>(text.size()));
     }
-    void string(std::string_view text, Text kind, Error error) {
-        if (!valid_text(text, kind)) return fail(error);
-        binary(text);
+    template <Text quick_kind> void string(const std::string_view& text, Text kind) {
+        if constexpr (quick) plain<quick_kind>(text);
+        else text_of(text, kind);
+    }
+    void text_of(const std::string_view& text, Text kind) {
+        if (valid_text(text, kind)) return binary(text);
+        fail(kind == Text::any ? Error::invalid_string : kind == Text::topic ? Error::invalid_topic : Error::invalid_filter);
     }
 
     using Distance = std::conditional_t<(sizeof(size_t) > 4), int64_t, int32_t>;
