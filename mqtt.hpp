@@ -1071,6 +1071,7 @@ template <bool is_quick> class BasicWriter {
 public:
     static constexpr bool reading = false, quick = is_quick;
     static constexpr uint8_t header_room = 2;   // enough for bodies of up to 127 bytes; finish() makes more room
+    using View = std::conditional_t<quick, std::string_view, const std::string_view&>;   // in registers, or where it is
 
     BasicWriter(const Buffer& out, Version version)
         : end_(out.data + out.size), size_(out.size), at_(header_room - static_cast<Distance>(out.size)) {
@@ -1099,13 +1100,18 @@ public:
         u16(static_cast<uint16_t>(value.size()));
         bytes(value.data(), value.size());
     }
-    void utf8(const std::string_view& text) { string<Text::any>(text, Text::any); }
-    void topic(const std::string_view& text, bool may_be_empty = false) {
-        string<Text::topic>(text, may_be_empty && text.empty() ? Text::any : Text::topic);
+    void utf8(View text) {
+        if constexpr (quick) return plain<Text::any>(text);
+        else string(text, Text::any);
     }
-    void filter(const std::string_view& text) {
-        if (!quick && v5()) check(valid_share(text), Error::invalid_filter);
-        string<Text::filter>(text, Text::filter);
+    void topic(View text, bool may_be_empty = false) {
+        if constexpr (quick) return plain<Text::topic>(text);
+        else string(text, may_be_empty && text.empty() ? Text::any : Text::topic);
+    }
+    void filter(View text) {
+        if constexpr (quick) return plain<Text::filter>(text);
+        if (v5()) check(valid_share(text), Error::invalid_filter);
+        string(text, Text::filter);
     }
     // One list, of which the second part may be left out; MQTT 5 only.
     void properties(const Properties& list, PacketType packet) {
@@ -1178,11 +1184,7 @@ private:
         check(plain_text<kind, true>(Bytes(text).data(), text.size(), to + 2));
         store_u16(to, static_cast<uint16_t>(text.size()));
     }
-    template <Text quick_kind> void string(const std::string_view& text, Text kind) {
-        if constexpr (quick) plain<quick_kind>(text);
-        else text_of(text, kind);
-    }
-    void text_of(const std::string_view& text, Text kind) {
+    void string(View text, Text kind) {
         if (valid_text(text, kind)) return binary(text);
         fail(kind == Text::any ? Error::invalid_string : kind == Text::topic ? Error::invalid_topic : Error::invalid_filter);
     }
