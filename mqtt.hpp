@@ -941,7 +941,8 @@ constexpr bool valid_length(std::string_view text) { return text.size() <= max_s
 inline bool valid_text(std::string_view text, Text kind = Text::any) {
     const uint8_t* const p = Bytes(text).data();
     const size_t size = text.size();
-    if (!valid_length(text) || (size == 0 && kind != Text::any)) return false;
+    if (size > max_string_size) return false;
+    if (size == 0) return kind == Text::any;
     if constexpr (wide)
         if (kind == Text::any ? plain_text<Text::any>(p, size) : kind == Text::topic && plain_text<Text::topic>(p, size))
             return true;
@@ -955,7 +956,7 @@ inline bool valid_text(std::string_view text, Text kind = Text::any) {
             most = 0xBF;
         } else if (c < 0x80) {
             if (c == 0) return false;
-            if (kind != Text::any && (c == '+' || c == '#'))
+            if (kind != Text::any && (c | 8) == '+')   // or '#'
                 if (kind == Text::topic || !wildcard_fits(p, size, i)) return false;
         } else {
             if (c < 0xC2 || c > 0xF4) return false;
