@@ -3332,7 +3332,7 @@ public:
     // late.
     void expire(bool nothing_read) {
         if (state_ <= State::waiting || time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
-        fail(state_ == State::rejecting ? error_
+        fail(rejecting() ? error_
              : state_ < State::connected ? Error::connect_timeout
              : exceeded() ? Error::receive_maximum_exceeded : Error::response_timeout);   // [MQTT-3.12.4-1]
     }
@@ -3390,7 +3390,7 @@ public:
     }
 
     void lost(Error error) {
-        if (state_ == State::rejecting) error = error_;
+        if (rejecting()) error = error_;
         // A server may close as soon as it has our DISCONNECT (section 3.14.4).
         fail(state_ == State::disconnecting && outbox_.last_written() ? Error::ok : error);
     }
@@ -3421,7 +3421,7 @@ public:
     MQTT_HOT Bytes output() {
         if constexpr (storing)
             if (state_ == State::connecting && held()) return {};
-        if (state_ == State::connecting || state_ == State::rejecting)
+        if (state_ == State::connecting || rejecting())
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
         if (!answering() || resuming_) return {};
 #if MQTT_ENABLE_V5
@@ -3436,7 +3436,7 @@ public:
     MQTT_HOT void sent(size_t size) {
         MQTT_ASSERT(size <= output().size());
         sent_at_ = now_;
-        if (state_ == State::rejecting) {
+        if (rejecting()) {
             in_begin_ += size;
             if (in_begin_ == in_end_) fail(error_);
             return;
@@ -3463,7 +3463,7 @@ public:
         // when a socket is closed resets it, and the server might not see our last packets. So it is read and
         // forgotten.
         if (state_ == State::disconnecting) return rx_;
-        if (state_ == State::rejecting) return {rx_.data + farewell_size, rx_.size - farewell_size};
+        if (rejecting()) return {rx_.data + farewell_size, rx_.size - farewell_size};
         if (legal_packets() == 0) return {};
         if (in_begin_ != 0 && drained_ && !blocked_) {   // only an incomplete packet is left
             copy(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
@@ -3473,7 +3473,7 @@ public:
         return {rx_.data + in_end_, blocked_ ? 0 : rx_.size - in_end_};
     }
     void received(size_t size) {
-        if (state_ == State::disconnecting || state_ == State::rejecting) return;
+        if (state_ == State::disconnecting || rejecting()) return;
         MQTT_ASSERT(size <= rx_.size - in_end_);
         received_at_ = now_;
         in_end_ += size;
@@ -3639,6 +3639,7 @@ private:
         return 0;
     }
     bool answering() const { return state_ == State::connected || state_ == State::disconnecting; }
+    bool rejecting() const { return has_v5 && state_ == State::rejecting; }
     bool accepting() const {
         return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
     }
