@@ -3175,7 +3175,7 @@ public:
     }
 
     Error disconnect(const Disconnect& packet) {
-        if (state_ == State::stopped || stopping_) return Error::not_started;
+        if (state_ <= State::stopping) return Error::not_started;
         if (state_ == State::disconnecting) return Error::ok;
         if (state_ != State::connected) return abort();
         if (outbox_.stream_left() != 0 || outbox_.stream_pending()) return Error::publish_in_progress;
@@ -3195,7 +3195,7 @@ public:
     }
 
     Error abort() {
-        if (state_ == State::stopped || stopping_) return Error::not_started;
+        if (state_ <= State::stopping) return Error::not_started;
         stop();
         return Error::ok;
     }
@@ -3372,7 +3372,7 @@ public:
     uint16_t unacknowledged() const { return outbox_.kept(); }
     bool busy() const { return outbox_.count() != 0 || !outbox_.last_written() || inbox_.has_open(); }
     bool wants_open() const { return state_ == State::opening; }
-    bool wants_close() const { return state_ == State::failed; }
+    bool wants_close() const { return state_ == State::stopping || state_ == State::failed; }
 
     void opened() {
         in_begin_ = 0;
@@ -3404,14 +3404,13 @@ public:
         told_ = false;
         pinging_ = ping_unseen_ = payload_waits_ = resuming_ = blocked_ = false;
         drained_ = false;
-        if (stopping_ || (options_->reconnect_max_ms == 0 && !falling_back())) {
+        if (state_ == State::stopping || (options_->reconnect_max_ms == 0 && !falling_back())) {
             options_ = nullptr;
             enter(State::stopped);
         } else {
             enter(State::waiting);
             timer_ = falling_back() ? 0 : back_off(random);
         }
-        stopping_ = false;
 #if MQTT_ENABLE_V5
         closed_v5();
 #endif
@@ -3615,14 +3614,15 @@ private:
     // The one state of the connection; enter() is the only way from one to another.
     enum class State : uint8_t {
         stopped,            // before connect(), after disconnect()
+        stopping,           // to be closed, and then stopped
+        failed,             // to be closed
         waiting,            // until it is time for the next attempt
         opening,            // the port is connecting
         connecting,         // CONNECT (or its AUTH), which lies in rx, is being written
+        rejecting,          // MQTT 5: DISCONNECT, which lies in rx, is being written; error_ says what the server did
         awaiting_connack,
         connected,
-        disconnecting,      // DISCONNECT is the last packet in the outbox
-        rejecting,          // MQTT 5: DISCONNECT, which lies in rx, is being written; error_ says what the server did
-        failed              // to be closed
+        disconnecting       // DISCONNECT is the last packet in the outbox
     };
     enum class Step : uint8_t { wait, go_on };
     static constexpr size_t farewell_size = 4;   // bytes of rx for a DISCONNECT with a reason
@@ -3641,7 +3641,7 @@ private:
     bool answering() const { return state_ == State::connected || state_ == State::disconnecting; }
     bool rejecting() const { return has_v5 && state_ == State::rejecting; }
     bool accepting() const {
-        return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
+        return state_ > State::stopping && state_ < State::disconnecting;
     }
     // [5: MQTT-3.1.2-21]
     uint16_t keep_alive() const { return has_v5 ? limits_.keep_alive : options_->keep_alive; }
@@ -3673,19 +3673,18 @@ private:
         if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
     }
     MQTT_APART void fail(Error error) {
-        if (state_ == State::stopped || state_ == State::failed) return;
+        if (wants_close()) return;
         leave();
 #if MQTT_ENABLE_V5
         if (state_ == State::opening) server_reference_ = {};
         fall_back_ = v5_ && options_->version == Version::v5_or_v3_1_1 && does_not_know_v5(error);
 #endif
-        stopping_ = stopping_ || state_ == State::disconnecting;
         error_ = error;
-        enter(State::failed);
+        state_ = state_ == State::disconnecting ? State::stopping : State::failed;
     }
     void stop() {
-        stopping_ = true;
         fail(Error::ok);
+        state_ = State::stopping;
         error_ = Error::ok;
         reason_ = ReasonCode::success;
     }
@@ -3848,7 +3847,7 @@ private:
                 event.error = log().trouble;
                 return;
             }
-        if (!told_ && (state_ == State::waiting || state_ == State::stopped)) {
+        if (!told_) {
             told_ = true;
             tell(event, Event::disconnected);
             event.error = error_;
@@ -3860,14 +3859,14 @@ private:
             reason_ = ReasonCode::success;
             return;
         }
-        if (drop_error_ != Error::ok && state_ != State::failed) {
+        if (drop_error_ != Error::ok && !wants_close()) {
             tell_dropped(event, dropped_, drop_error_);
             drop_error_ = Error::ok;
             if (resuming_) resume();
             return;
         }
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_) && state_ != State::failed) {
+        if (outbox_.may_expire(now_) && !wants_close()) {
             const Offset expired = outbox_.expired(now_);
             if (expired != Outbox::nowhere) {
                 tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
@@ -3875,7 +3874,7 @@ private:
             }
         }
 #endif
-        if (!outbox_.stream_resends() || state_ == State::failed) return;
+        if (!outbox_.stream_resends() || wants_close()) return;
         outbox_.told_to_resend();
         tell(event, Event::resend_payload, outbox_.stream_id());
     }
@@ -4698,7 +4697,6 @@ private:
     uint8_t header_size_ = 0;              // of a message that is larger than rx
     bool skipping_ = false;                // ... whose topic does not fit either
     bool told_ = true;                     // the application knows that the connection ended
-    bool stopping_ = false;                // disconnect() or abort(): no further attempt
     bool pinging_ = false;                 // a PINGREQ is not answered ...
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
