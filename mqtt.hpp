@@ -3114,7 +3114,7 @@ struct Log {
 //   output(), sent(n)      write what output() shows, tell how much of it was taken
 //   input(), received(n)   read into what input() shows, tell how much came
 //   lost(error)            the connection is gone, or could not be opened
-//   expire(nothing_read)   time-outs
+//   expire()               time-outs
 //   wants_close()          close the connection, then closed(random)
 // and with `storing`, after a reset restoring() and restored(n) until is_loaded(), and before output() is written:
 //   storage_due()          call this function of the port's, save() with unsaved(); then stored(call, n)
@@ -3330,8 +3330,8 @@ public:
 
     // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at
     // late.
-    void expire(bool nothing_read) {
-        if (state_ <= State::waiting || time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
+    void expire() {
+        if (state_ <= State::waiting || !drained_ || time_left() != 0) return;
         fail(rejecting() ? error_
              : state_ < State::connected ? Error::connect_timeout
              : exceeded() ? Error::receive_maximum_exceeded : Error::response_timeout);   // [MQTT-3.12.4-1]
@@ -3405,7 +3405,6 @@ public:
         pinging_ = ping_unseen_ = payload_waits_ = resuming_ = blocked_ = false;
         drained_ = false;
         if (state_ == State::stopping || (options_->reconnect_max_ms == 0 && !falling_back())) {
-            options_ = nullptr;
             enter(State::stopped);
         } else {
             enter(State::waiting);
@@ -3442,7 +3441,8 @@ public:
         }
         if (state_ != State::connecting) {
             outbox_.written(size);
-            if (blocked_ || inbox_.has_open()) again_ = true;   // what had no room before, perhaps has now
+            if (blocked_) drained_ = false;   // what had no room before, perhaps has now
+            if (inbox_.has_open()) again_ = true;
             if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
             if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
@@ -3665,6 +3665,7 @@ private:
     void enter(State state) {
         state_ = state;
         if (state == State::connecting || state == State::awaiting_connack) return;   // one time-out for all of connecting
+        if (wants_close()) return;
         since_ = now_;
         timer_ = state == State::opening ? options_->connect_timeout_ms
                  : state == State::disconnecting || state == State::rejecting ? options_->response_timeout_ms : forever;
@@ -3680,11 +3681,11 @@ private:
         fall_back_ = v5_ && options_->version == Version::v5_or_v3_1_1 && does_not_know_v5(error);
 #endif
         error_ = error;
-        state_ = state_ == State::disconnecting ? State::stopping : State::failed;
+        enter(state_ == State::disconnecting ? State::stopping : State::failed);
     }
     void stop() {
         fail(Error::ok);
-        state_ = State::stopping;
+        enter(State::stopping);
         error_ = Error::ok;
         reason_ = ReasonCode::success;
     }
@@ -3701,7 +3702,7 @@ private:
         constexpr uint32_t longest = uint32_t{1} << 20;
         const uint32_t most = options_->reconnect_max_ms < longest ? options_->reconnect_max_ms : longest;
         uint32_t limit = most, least = 0;
-        if ((error_ == Error::connection_refused || error_ == Error::server_disconnected) && lasting(reason_))
+        if (lasting(reason_))
             least = most / 2;
         else if ((most >> attempts_) > options_->reconnect_min_ms)
             limit = options_->reconnect_min_ms << attempts_++;
@@ -3815,7 +3816,7 @@ private:
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     MQTT_HOT void acknowledge_seen() {
         if (!inbox_.has_open()) return;
-        if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
+        if (!options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
     MQTT_HOT void settle() {
@@ -5159,14 +5160,14 @@ private:
             if (engine_.storage_first()) store();
         if (engine_.tick()) (void)write();   // also while messages keep coming
         if ((!wide || engine_.to_tell()) && engine_.next(event)) return event;
-        const bool nothing_read = !exchange();
-        if (!engine_.drained() && engine_.next(event)) return event;
-        engine_.expire(nothing_read);
-        if (!engine_.wants_close()) return event;
-        broken_ = false;
-        port_.close();
-        engine_.closed(random());
-        (void)engine_.next(event);
+        exchange();
+        engine_.expire();
+        if (engine_.wants_close()) {
+            broken_ = false;
+            port_.close();
+            engine_.closed(random());
+        }
+        if (!engine_.drained()) (void)engine_.next(event);
         return event;
     }
     void count(const Event& event) {
@@ -5183,8 +5184,8 @@ private:
         if constexpr (counting) port_.statistics.bytes_sent += n > 0 ? static_cast<uint32_t>(n) : 0;
         return n >= 0 && !broken_;
     }
-    // Continues to open, writes once, reads once. Was something read?
-    MQTT_APART bool exchange() {
+    // Continues to open, writes once, reads once.
+    MQTT_APART void exchange() {
         if (engine_.wants_open()) {
             const int n = port_.open(engine_.host(), engine_.port());
             if (n < 0) engine_.lost(Error::connect_failed);
@@ -5197,7 +5198,6 @@ private:
         if constexpr (counting) port_.statistics.bytes_received += n > 0 ? static_cast<uint32_t>(n) : 0;
         // What a server said before it closed comes first, also if writing fails already.
         if (n < 0 || (n == 0 && !alive)) engine_.lost(Error::connection_lost);
-        return n > 0;
     }
     // Reads what storage has.
     Error load() {
