@@ -3147,22 +3147,16 @@ public:
         if (options.client_id.empty() && !options.clean_session && !assigns_client_id(options))
             return Error::invalid_client_id;   // [MQTT-3.1.3-7]
         if (options.in_flight_maximum == 0) return Error::invalid_argument;
-        for (const Version version : {Version::v3_1_1, Version::v5}) {
-            const bool either = options.version == Version::v5_or_v3_1_1 && (has_v5 || version == Version::v3_1_1);
-            if (options.version != version && !either) continue;
-            const Encoded connect = encode_connect(options, version, {rx_.data, 0});
-            if (connect.error != Error::no_space) return connect.error;
-            const uint32_t more = version == Version::v5 ? room_for_client_id(options) : 0;
-            const size_t longer = variable_size(connect.size + more - 2) - variable_size(connect.size - 2);
-            if (connect.size + more + longer > rx_.size) return Error::buffer_too_small;
-        }
+        Error error = fits(options, options.version == Version::v5 ? Version::v5 : Version::v3_1_1);
+        if (has_v5 && options.version == Version::v5_or_v3_1_1 && error == Error::ok) error = fits(options, Version::v5);
+        if (error != Error::ok) return error;
         const uint32_t identity = identity_of(options.host, options.port, options.client_id);
         if constexpr (storing) {
             if (options.client_id.empty() && !options.clean_session) return Error::invalid_client_id;
             if (is_others(identity, options) && !options.replace_session) return Error::other_session;
         }
 #if MQTT_ENABLE_V5
-        const Error error = prepare_v5(options, identity);
+        error = prepare_v5(options, identity);
         if (error != Error::ok) return error;
 #endif
         if constexpr (storing) begin_storing(identity, options);
@@ -3780,6 +3774,14 @@ private:
 #endif
         packet.flags = static_cast<uint8_t>(flags);
         return encode(packet, out, version);
+    }
+    // Can it be said in this version, and does it fit into rx?
+    Error fits(const ConnectOptions& options, Version version) const {
+        const Encoded connect = encode_connect(options, version, {rx_.data, 0});
+        if (connect.error != Error::no_space) return connect.error;
+        const uint32_t more = version == Version::v5 ? room_for_client_id(options) : 0;
+        const size_t longer = variable_size(connect.size + more - 2) - variable_size(connect.size - 2);
+        return connect.size + more + longer > rx_.size ? Error::buffer_too_small : Error::ok;
     }
     bool starts_clean() const {
 #if MQTT_ENABLE_V5
