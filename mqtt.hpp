@@ -3110,12 +3110,12 @@ struct Log {
 //   at(now_ms)             before anything that depends on time: it is this late
 //   tick()                 what is due by time: the next attempt, a ping
 //   next(event)            until it returns false: what has been received, as events
-//   wants_open()           open the connection, then opened()
+//   wants_open()           open the connection, then opened(n)
 //   output(), sent(n)      write what output() shows, tell how much of it was taken
 //   input(), received(n)   read into what input() shows, tell how much came
-//   lost(error)            the connection is gone, or could not be opened
 //   expire()               time-outs
 //   wants_close()          close the connection, then closed(random)
+// where `n` is what the port answered: below 0 the connection is lost, or could not be opened; 0: not yet;
 // and with `storing`, after a reset restoring() and restored(n) until is_loaded(), and before output() is written:
 //   storage_due()          call this function of the port's, save() with unsaved(); then stored(call, n)
 template <bool storing> class BasicEngine : private If<storing, Log> {
@@ -3333,7 +3333,7 @@ public:
 
     // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
     uint32_t idle_ms() {
-        if (!drained() || wants_close()) return 0;
+        if (!drained() || wants_close() || broken_) return 0;
         uint32_t left = time_left();
         const uint32_t ping = state_ == State::connected ? ping_due() : forever;
         if constexpr (storing) left = least(left, storage_idle_ms());
@@ -3368,7 +3368,9 @@ public:
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::stopping || state_ == State::failed; }
 
-    void opened() {
+    void opened(int n) {
+        if (n < 0) fail(Error::connect_failed);
+        if (n <= 0) return;
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
         limits_.keep_alive = options_->keep_alive;
@@ -3383,12 +3385,6 @@ public:
         enter(State::connecting);
     }
 
-    void lost(Error error) {
-        if (rejecting()) error = error_;
-        // A server may close as soon as it has our DISCONNECT (section 3.14.4).
-        fail(state_ == State::disconnecting && outbox_.last_written() ? Error::ok : error);
-    }
-
     // The pump has closed it. `random` spreads the reconnects of many clients.
     void closed(uint32_t random) {
         in_begin_ = in_end_ = head_ = 0;
@@ -3396,7 +3392,7 @@ public:
         if constexpr (storing) log().begin = outbox_.told_unanswered() || log().begin;   // it tells of all that were
         inbox_.forget_open();
         told_ = false;
-        pinging_ = ping_unseen_ = payload_waits_ = resuming_ = blocked_ = false;
+        pinging_ = ping_unseen_ = payload_waits_ = broken_ = resuming_ = blocked_ = false;
         drained_ = false;
         if (state_ == State::stopping || (options_->reconnect_max_ms == 0 && !falling_back())) {
             enter(State::stopped);
@@ -3425,7 +3421,12 @@ public:
             if (held()) return {};
         return outbox_.unsent();
     }
-    MQTT_HOT void sent(size_t size) {
+    MQTT_HOT void sent(int n) {
+        if (n <= 0) {
+            broken_ = broken_ || n < 0;
+            return;
+        }
+        const size_t size = static_cast<size_t>(n);
         MQTT_ASSERT(size <= output().size());
         sent_at_ = now_;
         if (rejecting()) {
@@ -3465,11 +3466,13 @@ public:
         }
         return {rx_.data + in_end_, blocked_ ? 0 : rx_.size - in_end_};
     }
-    void received(size_t size) {
-        if (state_ == State::disconnecting || rejecting()) return;
-        MQTT_ASSERT(size <= rx_.size - in_end_);
+    void received(int n) {
+        // What a server said before it closed comes first, also if writing fails already.
+        if (n < 0 || (n == 0 && broken_)) return fail(rejecting() ? error_ : Error::connection_lost);
+        if (n == 0 || state_ == State::disconnecting || rejecting()) return;
+        MQTT_ASSERT(static_cast<size_t>(n) <= rx_.size - in_end_);
         received_at_ = now_;
-        in_end_ += size;
+        in_end_ += static_cast<size_t>(n);
         drained_ = false;
     }
 
@@ -3478,13 +3481,16 @@ public:
     bool payload_pending() const { return outbox_.stream_pending(); }
     bool payload_wanted() {
         (void)output();
-        return connected() && outbox_.stream_ready();
+        return connected() && !broken_ && outbox_.stream_ready();
     }
-    void payload_sent(size_t size, size_t of) {
-        if (size != 0) sent_at_ = now_;
-        outbox_.stream_written(static_cast<uint32_t>(size));
-        payload_waits_ = size != of;
+    void payload_sent(int n, size_t of) {
+        if (n != 0) sent_at_ = now_;
+        if (n < 0) broken_ = true;
+        else outbox_.stream_written(static_cast<uint32_t>(n));
+        payload_waits_ = static_cast<size_t>(n) != of;
     }
+    // Writing has failed: the connection ends as soon as nothing more can be read.
+    bool broken() const { return broken_; }
     // The port took less than was offered.
     bool payload_waits() const { return payload_waits_; }
 
@@ -4703,6 +4709,7 @@ private:
     bool pinging_ = false;                 // a PINGREQ is not answered ...
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
+    bool broken_ = false;                  // writing has failed
     bool resuming_ = false;                // connected, but what is left of earlier connections is not gone through yet
     bool drained_ = true;                  // nothing that has come is left to be looked at ...
     bool again_ = false;                   // ... but something may be possible that was not
@@ -4961,7 +4968,7 @@ public:
     // once, `forever` that no timer is running.
     uint32_t idle_ms() {
         engine_.at(port_.now_ms());
-        return broken_ ? 0 : engine_.idle_ms();
+        return engine_.idle_ms();
     }
     bool wants_write() {
         if constexpr (storing) (void)engine_.storage_due();   // what need not wait for it any more
@@ -4983,7 +4990,7 @@ public:
     // stops polling for a while.
     void flush() {
         engine_.at(port_.now_ms());
-        (void)write();
+        write();
     }
 
     // Queues a message; copies topic and payload. Also without a connection: it is sent after the next one. QoS 1 and 2
@@ -5060,12 +5067,11 @@ public:
         if (engine_.payload_left() == 0 && engine_.payload_pending()) return {Error::not_connected};
         if (engine_.payload_left() == 0 || piece.size() > engine_.payload_left()) return {Error::invalid_argument};
         engine_.at(port_.now_ms());
-        bool alive = engine_.payload_wanted() || write();   // first what is queued before it, and its header
+        if (!engine_.payload_wanted()) write();   // first what is queued before it, and its header
         int n = 0;
-        if (alive && engine_.payload_wanted() && !piece.empty()) n = port_.write(piece.data(), piece.size());
-        broken_ = !alive || n < 0;                             // poll() tells
-        if (broken_) return {Error::not_connected};
-        engine_.payload_sent(static_cast<size_t>(n), piece.size());
+        if (engine_.payload_wanted() && !piece.empty()) n = port_.write(piece.data(), piece.size());
+        engine_.payload_sent(n, piece.size());
+        if (engine_.broken()) return {Error::not_connected};   // poll() tells
         if constexpr (counting) port_.statistics.bytes_sent += static_cast<uint32_t>(n);
         return {Error::ok, static_cast<size_t>(n)};
     }
@@ -5160,12 +5166,11 @@ private:
         engine_.at(port_.now_ms());
         if constexpr (storing)
             if (engine_.storage_first()) store();
-        if (engine_.tick()) (void)write();   // also while messages keep coming
+        if (engine_.tick()) write();   // also while messages keep coming
         if ((!wide || engine_.to_tell()) && engine_.next(event)) return event;
         exchange();
         engine_.expire();
         if (engine_.wants_close()) {
-            broken_ = false;
             port_.close();
             engine_.closed(random());
         }
@@ -5175,31 +5180,24 @@ private:
     void count(const Event& event) {
         if constexpr (counting) port_.statistics.count(event, port_.now_ms());
     }
-    // One write. False: the connection is lost.
-    MQTT_HOT bool write() {
+    // One write.
+    MQTT_HOT void write() {
         if constexpr (storing) (void)engine_.output();   // may let messages go, which storage has to know first
         store();
         const Bytes out = engine_.output();
-        if (out.empty()) return !broken_;
+        if (out.empty()) return;
         const int n = port_.write(out.data(), out.size());
-        if (n > 0) engine_.sent(static_cast<size_t>(n));
+        engine_.sent(n);
         if constexpr (counting) port_.statistics.bytes_sent += n > 0 ? static_cast<uint32_t>(n) : 0;
-        return n >= 0 && !broken_;
     }
     // Continues to open, writes once, reads once.
     MQTT_APART void exchange() {
-        if (engine_.wants_open()) {
-            const int n = port_.open(engine_.host(), engine_.port());
-            if (n < 0) engine_.lost(Error::connect_failed);
-            if (n > 0) engine_.opened();
-        }
-        bool alive = write();
+        if (engine_.wants_open()) engine_.opened(port_.open(engine_.host(), engine_.port()));
+        write();
         const Buffer in = engine_.input();
         const int n = in.size != 0 ? port_.read(in.data, in.size) : 0;
-        if (n > 0) engine_.received(static_cast<size_t>(n));
+        engine_.received(n);
         if constexpr (counting) port_.statistics.bytes_received += n > 0 ? static_cast<uint32_t>(n) : 0;
-        // What a server said before it closed comes first, also if writing fails already.
-        if (n < 0 || (n == 0 && !alive)) engine_.lost(Error::connection_lost);
     }
     // Reads what storage has.
     Error load() {
@@ -5236,7 +5234,6 @@ private:
 
     BasicEngine<storing> engine_;
     Port& port_;
-    bool broken_ = false;   // writing a payload failed
 };
 
 // Flush, then sleep: sends what waits, up to `timeout_ms` after the first poll(), also if there is no connection yet; then
