@@ -2146,9 +2146,9 @@ public:
 
     // After rewind() and before resumed(): all that is live, in order; nowhere: there is no more.
     Offset next_to_resume() {
-        Offset place = at_[gate];
+        Offset place = at_[ahead];
         while (place < at_[end] && is_dead(data_[place])) place += size_at(place);
-        at_[gate] = place < at_[end] ? place + size_at(place) : place;
+        at_[ahead] = place < at_[end] ? place + size_at(place) : place;
         return place < at_[end] ? place : nowhere;
     }
     void drop(Offset place) {
@@ -2373,6 +2373,7 @@ public:
         return id;
     }
     bool is_open() const { return mode_ == open; }
+    bool is_closed() const { return mode_ == closed; }   // between rewind() and resumed(): nothing goes out
     bool is_taken(uint16_t id) const {
         Offset place;
         return locate(id, place) == nowhere || place < at_[taken];
@@ -3392,7 +3393,7 @@ public:
         if constexpr (storing) log().begin = outbox_.told_unanswered() || log().begin;   // it tells of all that were
         inbox_.forget_open();
         told_ = false;
-        pinging_ = ping_unseen_ = payload_waits_ = broken_ = resuming_ = blocked_ = false;
+        pinging_ = ping_unseen_ = payload_waits_ = broken_ = blocked_ = false;
         drained_ = false;
         if (state_ == State::stopping || (options_->reconnect_max_ms == 0 && !falling_back())) {
             enter(State::stopped);
@@ -3411,7 +3412,7 @@ public:
             if (state_ == State::connecting && held()) return {};
         if (state_ == State::connecting || rejecting())
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
-        if (!answering() || resuming_) return {};
+        if (!answering()) return {};
 #if MQTT_ENABLE_V5
         if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
@@ -3871,7 +3872,7 @@ private:
         if (drop_error_ != Error::ok && !wants_close()) {
             tell_dropped(event, dropped_, drop_error_);
             drop_error_ = Error::ok;
-            if (resuming_) resume();
+            if (answering() && outbox_.is_closed()) resume();
             return;
         }
 #if MQTT_ENABLE_V5
@@ -3902,7 +3903,6 @@ private:
             if (again) outbox_.send_again(place);
         }
         outbox_.resumed();
-        resuming_ = false;
         if (!session_kept()) session_is(0);
         else if (!ours) session_is(server_identity());
     }
@@ -4019,7 +4019,6 @@ private:
             inbox_.clear();
             session_is(0);
         }
-        resuming_ = true;
         resume();
         enter(State::connected);
         tell(event, Event::connected);
@@ -4338,7 +4337,7 @@ private:
     void ended_by(const Disconnect& packet) {
         if (packet.properties.number(prop::session_expiry_interval, 1) != 0) return;
         limits_.session_kept = false;
-        if (!resuming_) session_is(0);
+        if (!outbox_.is_closed()) session_is(0);
     }
 
     // Section 4.12.
@@ -4710,7 +4709,6 @@ private:
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
     bool broken_ = false;                  // writing has failed
-    bool resuming_ = false;                // connected, but what is left of earlier connections is not gone through yet
     bool drained_ = true;                  // nothing that has come is left to be looked at ...
     bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
