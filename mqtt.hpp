@@ -3341,7 +3341,7 @@ public:
 #if MQTT_ENABLE_V5
         uint32_t since;
         const uint32_t ms = outbox_.expiry_ms(since);
-        return least(least(left, ping), left_of(since, ms));
+        return least(least(left, ping), left_of(ms, now_ - since));
 #else
         return least(left, ping);
 #endif
@@ -3457,7 +3457,7 @@ public:
         // After DISCONNECT nothing may be answered [MQTT-3.14.4-2], so nothing is looked at; but what is left unread
         // when a socket is closed resets it, and the server might not see our last packets. So it is read and
         // forgotten.
-        if (state_ == State::disconnecting) return rx_;
+        if (state_ == State::disconnecting) return Buffer(rx_.data, rx_.size);
         if (rejecting()) return {rx_.data + farewell_size, rx_.size - farewell_size};
         if (legal_packets() == 0) return {};
         if (in_begin_ != 0 && drained_ && !blocked_) {   // only an incomplete packet is left
@@ -3522,7 +3522,7 @@ public:
     StorageCall storage_due() {
         using Phase = Log::Phase;
         if (!log().ready || log().ignored) return StorageCall::none;
-        if (log().trouble != Error::ok && left_of(log().failed_at, storage_retry_ms) != 0) return StorageCall::none;
+        if (log().trouble != Error::ok && left_of(storage_retry_ms, since(log().failed_at)) != 0) return StorageCall::none;
         if (log().asked) return log().phase == Phase::committed ? StorageCall::sync : StorageCall::commit;
         const bool message_next = log().phase == Phase::committed && outbox_.untaken_is_message();
         if (outbox_.finished() > Outbox::finished_most || (message_next && log().v5 != v5_packets()) ||
@@ -3713,23 +3713,30 @@ private:
 
     // ---- timers
 
-    uint32_t left_of(uint32_t since, uint32_t duration) const {
-        const uint32_t elapsed = now_ - since;   // right also when the clock has wrapped around
+    static uint32_t left_of(uint32_t duration, uint32_t elapsed) {
         return duration == forever ? forever : elapsed < duration ? duration - elapsed : 0;
     }
+    uint32_t since(uint32_t then) const { return now_ - then; }   // right also when the clock has wrapped around
     // Until a time-out, or the next attempt.
     uint32_t time_left() const {
-        if (state_ != State::connected) return left_of(since_, timer_);
-        const uint32_t timeout = options_->response_timeout_ms;
-        if (exceeded()) return left_of(received_at_, timeout);
-        if (outbox_.stream_left() != 0 && keep_alive() != 0) {
-            // No ping can be sent within a message; its payload has to move instead.
-            const uint32_t limit = ping_interval() + timeout;
-            return most(left_of(sent_at_, limit), left_of(received_at_, limit));
+        uint32_t then = since_, duration = timer_;
+        if (state_ == State::connected) {
+            then = received_at_;
+            duration = options_->response_timeout_ms;
+            const bool full = blocked_ && inbox_.full();
+            if (full && !inbox_.has_open()) {
+                // exceeded()
+            } else if (outbox_.stream_left() != 0 && keep_alive() != 0) {
+                // No ping can be sent within a message; its payload has to move instead.
+                if (since(sent_at_) < since(then)) then = sent_at_;
+                duration += ping_interval();
+            } else {
+                // Where it is the application that lets PINGRESP wait, there is none.
+                if (!pinging_ || (full && inbox_.due().packet_id == 0)) return forever;
+                then = pinged_at_;
+            }
         }
-        // Where it is the application that lets PINGRESP wait, there is none.
-        const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
-        return pinging_ && !held ? left_of(pinged_at_, timeout) : forever;
+        return left_of(duration, since(then));
     }
     static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
     static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -3738,8 +3745,7 @@ private:
     // did, which may be gone without our noticing.
     uint32_t ping_due() const {
         if (keep_alive() == 0 || outbox_.stream_left() != 0) return forever;
-        return least(left_of(sent_at_, outbox_.ping_waits() ? forever : ping_interval()),
-                     left_of(received_at_, pinging_ ? forever : ping_interval()));
+        return left_of(ping_interval(), most(outbox_.ping_waits() ? 0 : since(sent_at_), pinging_ ? 0 : since(received_at_)));
     }
     bool ping_may_be_due() const {   // a quick look
         return now_ - sent_at_ >= ping_interval() || now_ - received_at_ >= ping_interval();
@@ -4691,7 +4697,7 @@ private:
         }
     }
     uint32_t storage_idle_ms() {
-        const uint32_t left = left_of(log().failed_at, storage_retry_ms);
+        const uint32_t left = left_of(storage_retry_ms, since(log().failed_at));
         if (log().trouble != Error::ok && left != 0) return log().ready && !log().ignored ? left : forever;
         return storage_due() != StorageCall::none ? 0 : forever;
     }
@@ -5172,7 +5178,7 @@ private:
             port_.close();
             engine_.closed(random());
         }
-        if (!engine_.drained()) (void)engine_.next(event);
+        if (!wide || !engine_.drained()) (void)engine_.next(event);
         return event;
     }
     void count(const Event& event) {
