@@ -3115,7 +3115,7 @@ struct Log {
 //   output(), sent(n)      write what output() shows, tell how much of it was taken
 //   input(), received(n)   read into what input() shows, tell how much came
 //   expire()               time-outs
-//   wants_close()          close the connection, then closed(random)
+//   wants_close()          close the connection, then closed(random, event)
 // where `n` is what the port answered: below 0 the connection is lost, or could not be opened; 0: not yet;
 // and with `storing`, after a reset restoring() and restored(n) until is_loaded(), and before output() is written:
 //   storage_due()          call this function of the port's, save() with unsaved(); then stored(call, n)
@@ -3386,13 +3386,12 @@ public:
         enter(State::connecting);
     }
 
-    // The pump has closed it. `random` spreads the reconnects of many clients.
-    void closed(uint32_t random) {
+    // The pump has closed it. `random` spreads the reconnects of many clients. What is told comes into a new event.
+    void closed(uint32_t random, Event& event) {
         in_begin_ = in_end_ = head_ = 0;
         outbox_.rewind();
         if constexpr (storing) log().begin = outbox_.told_unanswered() || log().begin;   // it tells of all that were
         inbox_.forget_open();
-        told_ = false;
         pinging_ = ping_unseen_ = payload_waits_ = broken_ = blocked_ = false;
         drained_ = false;
         if (state_ == State::stopping || (options_->reconnect_max_ms == 0 && !falling_back())) {
@@ -3402,8 +3401,14 @@ public:
             timer_ = falling_back() ? 0 : back_off(random);
         }
 #if MQTT_ENABLE_V5
-        closed_v5();
+        if (!closed_v5()) return;
+        event.properties = last_properties_;
+        last_properties_ = {};
 #endif
+        tell(event, Event::disconnected);
+        event.error = error_;
+        event.reason = reason_;
+        reason_ = ReasonCode::success;
     }
 
     // What to write now. Bytes may move after anything else is called.
@@ -3863,18 +3868,6 @@ private:
                 event.error = log().trouble;
                 return;
             }
-        if (!told_) {
-            told_ = true;
-            tell(event, Event::disconnected);
-            event.error = error_;
-            event.reason = reason_;
-#if MQTT_ENABLE_V5
-            event.properties = last_properties_;
-            last_properties_ = {};
-#endif
-            reason_ = ReasonCode::success;
-            return;
-        }
         if (drop_error_ != Error::ok && !wants_close()) {
             tell_dropped(event, dropped_, drop_error_);
             drop_error_ = Error::ok;
@@ -4211,23 +4204,26 @@ private:
         return error == Error::connection_lost && silent && !settled_;
     }
 
-    void closed_v5() {
+    // False: it is not to be told.
+    bool closed_v5() {
         received_aliases_.clear();
         sent_aliases_.clear();
         authentication_ = none;
         limits_ = Limits{};
         outbox_.maximum_packet_size = limits_.maximum_packet_size;
-        if (state_ == State::stopped) return;
+        if (state_ == State::stopped) return true;
         if (fall_back_) {   // of one attempt, this was the first half
             refuses_v5_ = error_ == Error::connection_refused;
-            told_ = true;
             settled_ = v5_ = false;
             reason_ = ReasonCode::success;
             last_properties_ = {};
-        } else if (!v5_ && options_->version == Version::v5_or_v3_1_1 && !(settled_ && refuses_v5_)) {
+            return false;
+        }
+        if (!v5_ && options_->version == Version::v5_or_v3_1_1 && !(settled_ && refuses_v5_)) {
             v5_ = outbox_.set_version(true);   // silence may have been the network's
             settled_ = !v5_;
         }
+        return true;
     }
 
     static ReasonCode reason_of(Error error) {
@@ -4710,7 +4706,6 @@ private:
     uint8_t attempts_ = 0;
     uint8_t header_size_ = 0;              // of a message that is larger than rx
     bool skipping_ = false;                // ... whose topic does not fit either
-    bool told_ = true;                     // the application knows that the connection ended
     bool pinging_ = false;                 // a PINGREQ is not answered ...
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
@@ -5174,11 +5169,11 @@ private:
         if ((!wide || engine_.to_tell()) && engine_.next(event)) return event;
         exchange();
         engine_.expire();
+        if ((!wide || !engine_.drained()) && engine_.next(event)) return event;
         if (engine_.wants_close()) {
             port_.close();
-            engine_.closed(random());
+            engine_.closed(random(), event);
         }
-        if (!wide || !engine_.drained()) (void)engine_.next(event);
         return event;
     }
     void count(const Event& event) {
