@@ -93,20 +93,27 @@ inline constexpr bool checked = MQTT_CHECKED != 0;    // assertions are on
 inline constexpr bool has_v5 = MQTT_ENABLE_V5 != 0;   // MQTT 5 is built in
 inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 
-#if defined(__GNUC__)
-#define MQTT_INLINE __attribute__((always_inline))   // smaller as a part of what calls it
-#else
-#define MQTT_INLINE
-#endif
 #if !MQTT_SMALL
 #define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
 #define MQTT_APART __attribute__((noinline))  // but not this
 #define MQTT_HOT __attribute__((always_inline))   // on the way of every message: a part of what calls it
+#define MQTT_PART MQTT_HOT
+#define MQTT_ONCE MQTT_APART
+#define MQTT_WHOLE MQTT_HOT
 #define MQTT_LIKELY(condition) __builtin_expect(condition, true)
 #define MQTT_RARELY __asm__ volatile("")      // where a branch shall stay one: not taken, it costs least
 #else
 #define MQTT_FLAT
 #define MQTT_APART
+#ifdef __GNUC__
+#define MQTT_PART __attribute__((always_inline))   // called from one place: a part of it
+#define MQTT_ONCE MQTT_PART                        // and seldom, where it shall be quick
+#define MQTT_WHOLE __attribute__((noinline))       // not a part of it, nor of the application's: their frames would grow
+#else
+#define MQTT_PART
+#define MQTT_ONCE
+#define MQTT_WHOLE
+#endif
 #define MQTT_LIKELY(condition) (condition)
 #define MQTT_RARELY
 #define MQTT_HOT
@@ -158,15 +165,15 @@ struct Buffer {
     size_t size = 0;
 };
 
-// Also where they overlap, and for a size of 0 wherever they point to.
+// Also where they overlap, and for a size of 0 wherever they point to. Where it shall be small, the C library's is not
+// needed: it is longer by far, and only for what is aligned quicker.
 inline void copy(uint8_t* to, const uint8_t* from, size_t size) {
-    if (wide && size != 0) memmove(to, from, size);
-    if (wide) return;
-    if (to < from) {   // a memmove() by words would take five times the flash
-        for (; size != 0; --size) *to++ = *from++;
-    } else {
-        for (; size != 0; --size) to[size - 1] = from[size - 1];
+    if (wide) {
+        if (size != 0) memmove(to, from, size);
+        return;
     }
+    const size_t step = to < from ? 1 : static_cast<size_t>(-1);
+    for (size_t i = to < from ? 0 : size - 1; size != 0; --size, i += step) to[i] = from[i];
 }
 
 // Numbers on the wire are big-endian (section 1.5.2); they are never read through a cast.
@@ -885,8 +892,8 @@ struct Event {
     ReasonCode reason = ReasonCode::success;
     bool session_present = false;
     uint16_t packet_id = 0;
-    Bytes reason_codes;         // a view
     Properties properties{};      // MQTT 5: of the packet that was the cause; those of a message are in `message`, too
+    Bytes reason_codes;         // a view
     Message message;
 };
 
@@ -1141,7 +1148,7 @@ public:
     }
     void rest(Bytes value) { rest_ = value; }   // the last field; copied by finish()
 
-    MQTT_INLINE void check(bool condition, Error error = Error::invalid_argument) {
+    MQTT_PART void check(bool condition, Error error = Error::invalid_argument) {
         if (!MQTT_LIKELY(condition)) fail(error);
     }
     void rule(bool condition, Error error = Error::invalid_argument) { check(condition, error); }
@@ -1274,7 +1281,7 @@ public:
         take(left_);
     }
 
-    MQTT_INLINE void check(bool condition, Error error = Error::malformed_packet) {
+    MQTT_PART void check(bool condition, Error error = Error::malformed_packet) {
         if (!MQTT_LIKELY(condition)) fail(error);
     }
     void fail(Error error) {
@@ -2156,13 +2163,11 @@ public:
     // The connection is gone. What only it needed goes: answers, pings, a QoS 0 message that was cut in half. What
     // else was sent is marked, with the bit that DUP has in a PUBLISH. Nothing goes out until resume().
     void rewind() {
-        uint16_t unreleased = 0;
         Offset length;
         for (Offset place = begin_; place < at_[end]; place += length) {
             length = size_at(place);
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
-            if (type == PacketType::pubrel) ++unreleased;
             if (awaits_answer(data_[place])) {
                 if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
@@ -2173,26 +2178,27 @@ public:
         }
         stream_left_ = 0;
         ping_waits_ = stream_resend_ = false;
-        in_flight_ = unreleased;
+        in_flight_ = 0;
         if constexpr (storing) log().admitted = 0;
         close();
     }
 
-    // After rewind() and before resumed(): all that is live, in order; nowhere: there is no more.
+    // After rewind() and before resumed(): what is live, in order, each until drop() or resume(); nowhere: no more.
     Offset next_to_resume() {
-        Offset place = at_[gate];
+        Offset place = at_[ahead];
         while (place < at_[end] && is_dead(data_[place])) place += size_at(place);
-        at_[gate] = place < at_[end] ? place + size_at(place) : place;
+        at_[ahead] = place;
         return place < at_[end] ? place : nowhere;
     }
     void drop(Offset place) {
-        if (type_at(place) == PacketType::pubrel) --in_flight_;
         finish(place);
         trim();
     }
     // It goes out as if for the first time, but for DUP in a PUBLISH.
-    void send_again(Offset place) {
+    void resume(Offset place) {
         if (type_at(place) != PacketType::publish) mark_sent(place, false);
+        if (type_at(place) == PacketType::pubrel) ++in_flight_;
+        at_[ahead] = place + size_at(place);
     }
     // admit() may let messages out.
     void resumed() {
@@ -2407,6 +2413,7 @@ public:
         return id;
     }
     bool is_open() const { return mode_ == open; }
+    bool is_closed() const { return mode_ == closed; }   // between rewind() and resumed(): nothing goes out
     bool is_taken(uint16_t id) const {
         Offset place;
         return locate(id, place) == nowhere || place < at_[taken];
@@ -3133,6 +3140,8 @@ struct Log {
     Error trouble = Error::ok, told = Error::ok;
     uint8_t note_size = 0;        // bytes of the note that is being saved
     uint8_t note[Note::longest + 1] = {};
+    Error drop_error = Error::ok; // why a message has been dropped, which has to be told ...
+    uint16_t dropped = 0;         // ... and its id
     uint16_t covered = 0;         // the last id of "sent through id"
     uint16_t inbox_at = 0;
     uint32_t saving = 0;          // hash of a packet that storage has taken in part; 0: none
@@ -3144,12 +3153,12 @@ struct Log {
 //   at(now_ms)             before anything that depends on time: it is this late
 //   tick()                 what is due by time: the next attempt, a ping
 //   next(event)            until it returns false: what has been received, as events
-//   wants_open()           open the connection, then opened()
+//   wants_open()           open the connection, then opened(n)
 //   output(), sent(n)      write what output() shows, tell how much of it was taken
 //   input(), received(n)   read into what input() shows, tell how much came
-//   lost(error)            the connection is gone, or could not be opened
-//   expire(nothing_read)   time-outs
-//   wants_close()          close the connection, then closed(random)
+//   expire()               time-outs
+//   wants_close()          close the connection, then closed(random, event)
+// where `n` is what the port answered: below 0 the connection is lost, or could not be opened; 0: not yet;
 // and with `storing`, after a reset restoring() and restored(n) until is_loaded(), and before output() is written:
 //   storage_due()          call this function of the port's, save() with unsaved(); then stored(call, n)
 template <bool storing> class BasicEngine : private If<storing, Log> {
@@ -3181,22 +3190,16 @@ public:
         if (options.client_id.empty() && !options.clean_session && !assigns_client_id(options))
             return Error::invalid_client_id;   // [MQTT-3.1.3-7]
         if (options.in_flight_maximum == 0) return Error::invalid_argument;
-        for (const Version version : {Version::v3_1_1, Version::v5}) {
-            const bool either = options.version == Version::v5_or_v3_1_1 && (has_v5 || version == Version::v3_1_1);
-            if (options.version != version && !either) continue;
-            const Encoded connect = encode_connect(options, version, {rx_.data, 0});
-            if (connect.error != Error::no_space) return connect.error;
-            const uint32_t more = version == Version::v5 ? room_for_client_id(options) : 0;
-            const size_t longer = variable_size(connect.size + more - 2) - variable_size(connect.size - 2);
-            if (connect.size + more + longer > rx_.size) return Error::buffer_too_small;
-        }
+        Error error = fits(options, options.version == Version::v5 ? Version::v5 : Version::v3_1_1);
+        if (has_v5 && options.version == Version::v5_or_v3_1_1 && error == Error::ok) error = fits(options, Version::v5);
+        if (error != Error::ok) return error;
         const uint32_t identity = identity_of(options.host, options.port, options.client_id);
         if constexpr (storing) {
             if (options.client_id.empty() && !options.clean_session) return Error::invalid_client_id;
             if (is_others(identity, options) && !options.replace_session) return Error::other_session;
         }
 #if MQTT_ENABLE_V5
-        const Error error = prepare_v5(options, identity);
+        error = prepare_v5(options, identity);
         if (error != Error::ok) return error;
 #endif
         if constexpr (storing) begin_storing(identity, options);
@@ -3209,7 +3212,6 @@ public:
     }
 
     Error disconnect(const Disconnect& packet) {
-        if (state_ == State::stopped || stopping_) return Error::not_started;
         if (state_ == State::disconnecting) return Error::ok;
         if (state_ != State::connected) return abort();
         if (outbox_.stream_left() != 0 || outbox_.stream_pending()) return Error::publish_in_progress;
@@ -3229,7 +3231,7 @@ public:
     }
 
     Error abort() {
-        if (state_ == State::stopped || stopping_) return Error::not_started;
+        if (state_ <= State::stopping) return Error::not_started;
         stop();
         return Error::ok;
     }
@@ -3347,15 +3349,15 @@ public:
     }
 
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
-    MQTT_HOT bool tick() {
+    MQTT_PART bool tick() {
         if (state_ != State::connected) {
-            if (state_ == State::waiting && time_left() == 0) enter(State::opening);
+            if (state_ == State::waiting && since(since_) >= timer_) enter(State::opening);
             return false;
         }
         if ((wide && !ping_may_be_due()) || ping_due() != 0) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
-            pinged_at_ = now_;
+            timer_ = now_;
             ping_unseen_ = true;
         }
         pinging_ = true;
@@ -3364,23 +3366,22 @@ public:
 
     // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at
     // late.
-    void expire(bool nothing_read) {
-        if (state_ <= State::waiting || time_left() != 0 || !(nothing_read || legal_packets() == 0)) return;
-        fail(state_ == State::rejecting ? error_
-             : state_ < State::connected ? Error::connect_timeout
-             : exceeded() ? Error::receive_maximum_exceeded : Error::response_timeout);   // [MQTT-3.12.4-1]
+    MQTT_WHOLE void expire() {
+        Error error;
+        if (state_ > State::waiting && drained_ && time_left(error) == 0) fail(error);
     }
 
     // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
     uint32_t idle_ms() {
-        if (!drained() || wants_close()) return 0;
-        uint32_t left = time_left();
+        if (!drained() || wants_close() || broken_) return 0;
+        Error error;
+        uint32_t left = time_left(error);
         const uint32_t ping = state_ == State::connected ? ping_due() : forever;
         if constexpr (storing) left = least(left, storage_idle_ms());
 #if MQTT_ENABLE_V5
         uint32_t since;
         const uint32_t ms = outbox_.expiry_ms(since);
-        return least(least(left, ping), left_of(since, ms));
+        return least(least(left, ping), left_of(ms, now_ - since));
 #else
         return least(left, ping);
 #endif
@@ -3406,9 +3407,11 @@ public:
     uint16_t unacknowledged() const { return outbox_.kept(); }
     bool busy() const { return outbox_.count() != 0 || !outbox_.last_written() || inbox_.has_open(); }
     bool wants_open() const { return state_ == State::opening; }
-    bool wants_close() const { return state_ == State::failed; }
+    bool wants_close() const { return state_ == State::stopping || state_ == State::failed; }
 
-    void opened() {
+    void opened(int n) {
+        if (n < 0) fail(Error::connect_failed);
+        if (n <= 0) return;
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
         limits_.keep_alive = options_->keep_alive;
@@ -3423,41 +3426,38 @@ public:
         enter(State::connecting);
     }
 
-    void lost(Error error) {
-        if (state_ == State::rejecting) error = error_;
-        // A server may close as soon as it has our DISCONNECT (section 3.14.4).
-        fail(state_ == State::disconnecting && outbox_.last_written() ? Error::ok : error);
-    }
-
-    // The pump has closed it. `random` spreads the reconnects of many clients.
-    void closed(uint32_t random) {
+    // The pump has closed it. `random` spreads the reconnects of many clients. What is told comes into a new event.
+    void closed(uint32_t random, Event& event) {
         in_begin_ = in_end_ = head_ = 0;
         outbox_.rewind();
         if constexpr (storing) log().begin = outbox_.told_unanswered() || log().begin;   // it tells of all that were
         inbox_.forget_open();
-        told_ = false;
-        pinging_ = ping_unseen_ = payload_waits_ = resuming_ = blocked_ = false;
+        pinging_ = ping_unseen_ = payload_waits_ = broken_ = blocked_ = false;
         drained_ = false;
-        if (stopping_ || (options_->reconnect_max_ms == 0 && !falling_back())) {
-            options_ = nullptr;
+        if (state_ == State::stopping || (options_->reconnect_max_ms == 0 && !falling_back())) {
             enter(State::stopped);
         } else {
             enter(State::waiting);
             timer_ = falling_back() ? 0 : back_off(random);
         }
-        stopping_ = false;
 #if MQTT_ENABLE_V5
-        closed_v5();
+        if (!closed_v5()) return;
+        event.properties = last_properties_;
+        last_properties_ = {};
 #endif
+        tell(event, Event::disconnected);
+        event.error = error_;
+        event.reason = reason_;
+        reason_ = ReasonCode::success;
     }
 
     // What to write now. Bytes may move after anything else is called.
     MQTT_HOT Bytes output() {
         if constexpr (storing)
             if (state_ == State::connecting && held()) return {};
-        if (state_ == State::connecting || state_ == State::rejecting)
+        if (state_ == State::connecting || rejecting())
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
-        if (!answering() || resuming_) return {};
+        if (!answering()) return {};
 #if MQTT_ENABLE_V5
         if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
@@ -3467,20 +3467,27 @@ public:
             if (held()) return {};
         return outbox_.unsent();
     }
-    MQTT_HOT void sent(size_t size) {
+    MQTT_HOT void sent(int n) {
+        if (n < 0) broken_ = true;
+        if (n <= 0) return;
+        const size_t size = static_cast<size_t>(n);
         MQTT_ASSERT(size <= output().size());
         sent_at_ = now_;
-        if (state_ == State::rejecting) {
+        if (rejecting()) {
             in_begin_ += size;
             if (in_begin_ == in_end_) fail(error_);
             return;
         }
         if (state_ != State::connecting) {
             outbox_.written(size);
-            if (blocked_ || inbox_.has_open()) again_ = true;   // what had no room before, perhaps has now
-            if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
+            if (state_ == State::disconnecting) {
+                if (outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
+                return;
+            }
+            if (blocked_) drained_ = false;   // what had no room before, perhaps has now
+            if (!wide || inbox_.has_open()) again_ = true;
+            if (ping_unseen_) timer_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
-            if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
             return;
         }
         // From here on, what was before is gone; and a clean session ends with its connection [MQTT-3.1.2-6].
@@ -3496,21 +3503,23 @@ public:
         // After DISCONNECT nothing may be answered [MQTT-3.14.4-2], so nothing is looked at; but what is left unread
         // when a socket is closed resets it, and the server might not see our last packets. So it is read and
         // forgotten.
-        if (state_ == State::disconnecting) return rx_;
-        if (state_ == State::rejecting) return {rx_.data + farewell_size, rx_.size - farewell_size};
-        if (legal_packets() == 0) return {};
-        if (in_begin_ != 0 && drained_ && !blocked_) {   // only an incomplete packet is left
+        if (state_ == State::disconnecting) return Buffer(rx_.data, rx_.size);
+        if (rejecting()) return {rx_.data + farewell_size, rx_.size - farewell_size};
+        if (legal_packets() == 0 || blocked_) return {};
+        if (in_begin_ != 0 && drained_) {   // only an incomplete packet is left
             copy(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
             in_end_ -= in_begin_;
             in_begin_ = 0;
         }
-        return {rx_.data + in_end_, blocked_ ? 0 : rx_.size - in_end_};
+        return {rx_.data + in_end_, rx_.size - in_end_};
     }
-    void received(size_t size) {
-        if (state_ == State::disconnecting || state_ == State::rejecting) return;
-        MQTT_ASSERT(size <= rx_.size - in_end_);
+    void received(int n) {
+        // What a server said before it closed comes first, also if writing fails already.
+        if (n < 0 || (n == 0 && broken_)) return fail(rejecting() ? error_ : Error::connection_lost);
+        if (n == 0 || state_ == State::disconnecting || rejecting()) return;
+        MQTT_ASSERT(static_cast<size_t>(n) <= rx_.size - in_end_);
         received_at_ = now_;
-        in_end_ += size;
+        in_end_ += static_cast<size_t>(n);
         drained_ = false;
     }
 
@@ -3519,13 +3528,16 @@ public:
     bool payload_pending() const { return outbox_.stream_pending(); }
     bool payload_wanted() {
         (void)output();
-        return connected() && outbox_.stream_ready();
+        return connected() && !broken_ && outbox_.stream_ready();
     }
-    void payload_sent(size_t size, size_t of) {
-        if (size != 0) sent_at_ = now_;
-        outbox_.stream_written(static_cast<uint32_t>(size));
-        payload_waits_ = size != of;
+    void payload_sent(int n, size_t of) {
+        if (n != 0) sent_at_ = now_;
+        if (n < 0) broken_ = true;
+        else outbox_.stream_written(static_cast<uint32_t>(n));
+        payload_waits_ = static_cast<size_t>(n) != of;
     }
+    // Writing has failed: the connection ends as soon as nothing more can be read.
+    bool broken() const { return broken_; }
     // The port took less than was offered.
     bool payload_waits() const { return payload_waits_; }
 
@@ -3556,7 +3568,7 @@ public:
     StorageCall storage_due() {
         using Phase = Log::Phase;
         if (!log().ready || log().ignored) return StorageCall::none;
-        if (log().trouble != Error::ok && left_of(log().failed_at, storage_retry_ms) != 0) return StorageCall::none;
+        if (log().trouble != Error::ok && left_of(storage_retry_ms, since(log().failed_at)) != 0) return StorageCall::none;
         if (log().asked) return log().phase == Phase::committed ? StorageCall::sync : StorageCall::commit;
         const bool message_next = log().phase == Phase::committed && outbox_.untaken_is_message();
         if (outbox_.finished() > Outbox::finished_most || (message_next && log().v5 != v5_packets()) ||
@@ -3649,14 +3661,15 @@ private:
     // The one state of the connection; enter() is the only way from one to another.
     enum class State : uint8_t {
         stopped,            // before connect(), after disconnect()
+        stopping,           // to be closed, and then stopped
+        failed,             // to be closed
         waiting,            // until it is time for the next attempt
         opening,            // the port is connecting
         connecting,         // CONNECT (or its AUTH), which lies in rx, is being written
+        rejecting,          // MQTT 5: DISCONNECT, which lies in rx, is being written; error_ says what the server did
         awaiting_connack,
         connected,
-        disconnecting,      // DISCONNECT is the last packet in the outbox
-        rejecting,          // MQTT 5: DISCONNECT, which lies in rx, is being written; error_ says what the server did
-        failed              // to be closed
+        disconnecting       // DISCONNECT is the last packet in the outbox
     };
     enum class Step : uint8_t { wait, go_on };
     static constexpr size_t farewell_size = 4;   // bytes of rx for a DISCONNECT with a reason
@@ -3673,8 +3686,9 @@ private:
         return 0;
     }
     bool answering() const { return state_ == State::connected || state_ == State::disconnecting; }
+    bool rejecting() const { return has_v5 && state_ == State::rejecting; }
     bool accepting() const {
-        return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
+        return state_ > State::stopping && state_ < State::disconnecting;
     }
     // [5: MQTT-3.1.2-21]
     uint16_t keep_alive() const { return has_v5 ? limits_.keep_alive : options_->keep_alive; }
@@ -3685,10 +3699,10 @@ private:
 
     // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
     static uint32_t identity_of(std::string_view host, uint16_t port, std::string_view client_id) {
-        uint32_t identity = 2166136261U + port;
-        for (const std::string_view text : {host, client_id})
-            identity = (hash(identity, text) ^ 0xFF) * 16777619U;   // 0xFF is not in UTF-8
-        return identity | 1;
+        return hash_of(hash_of(2166136261U + port, host), client_id) | 1;
+    }
+    static uint32_t hash_of(uint32_t seed, std::string_view text) {
+        return (hash(seed, text) ^ 0xFF) * 16777619U;   // 0xFF is not in UTF-8
     }
     static uint32_t hash(uint32_t seed, const Bytes& bytes) {   // FNV-1a
         for (const uint8_t c : bytes) seed = (seed ^ c) * 16777619U;
@@ -3698,6 +3712,7 @@ private:
     void enter(State state) {
         state_ = state;
         if (state == State::connecting || state == State::awaiting_connack) return;   // one time-out for all of connecting
+        if (wants_close()) return;
         since_ = now_;
         timer_ = state == State::opening ? options_->connect_timeout_ms
                  : state == State::disconnecting || state == State::rejecting ? options_->response_timeout_ms : forever;
@@ -3706,19 +3721,18 @@ private:
         if (state_ == State::connected && now_ - since_ >= options_->stable_ms) attempts_ = 0;
     }
     MQTT_APART void fail(Error error) {
-        if (state_ == State::stopped || state_ == State::failed) return;
+        if (wants_close()) return;
         leave();
 #if MQTT_ENABLE_V5
         if (state_ == State::opening) server_reference_ = {};
         fall_back_ = v5_ && options_->version == Version::v5_or_v3_1_1 && does_not_know_v5(error);
 #endif
-        stopping_ = stopping_ || state_ == State::disconnecting;
         error_ = error;
-        enter(State::failed);
+        enter(state_ == State::disconnecting ? State::stopping : State::failed);
     }
     void stop() {
-        stopping_ = true;
         fail(Error::ok);
+        enter(State::stopping);
         error_ = Error::ok;
         reason_ = ReasonCode::success;
     }
@@ -3726,8 +3740,8 @@ private:
     // Reasons that will hardly be gone in a moment; also another client with our id, with which we would alternate.
     static bool lasting(ReasonCode reason) {
         return (reason >= ReasonCode::unsupported_protocol_version && reason <= ReasonCode::not_authorized) ||
-               reason == ReasonCode::banned || reason == ReasonCode::bad_authentication_method ||
-               reason == ReasonCode::session_taken_over;
+               (has_v5 && (reason == ReasonCode::banned || reason == ReasonCode::bad_authentication_method ||
+                           reason == ReasonCode::session_taken_over));
     }
     // Full jitter: a random part of a limit that doubles with each attempt.
     uint32_t back_off(uint32_t random) {
@@ -3735,7 +3749,7 @@ private:
         constexpr uint32_t longest = uint32_t{1} << 20;
         const uint32_t most = options_->reconnect_max_ms < longest ? options_->reconnect_max_ms : longest;
         uint32_t limit = most, least = 0;
-        if ((error_ == Error::connection_refused || error_ == Error::server_disconnected) && lasting(reason_))
+        if (lasting(reason_))
             least = most / 2;
         else if ((most >> attempts_) > options_->reconnect_min_ms)
             limit = options_->reconnect_min_ms << attempts_++;
@@ -3745,23 +3759,34 @@ private:
 
     // ---- timers
 
-    uint32_t left_of(uint32_t since, uint32_t duration) const {
-        const uint32_t elapsed = now_ - since;   // right also when the clock has wrapped around
+    static uint32_t left_of(uint32_t duration, uint32_t elapsed) {
         return duration == forever ? forever : elapsed < duration ? duration - elapsed : 0;
     }
-    // Until a time-out, or the next attempt.
-    uint32_t time_left() const {
-        if (state_ != State::connected) return left_of(since_, timer_);
-        const uint32_t timeout = options_->response_timeout_ms;
-        if (exceeded()) return left_of(received_at_, timeout);
-        if (outbox_.stream_left() != 0 && keep_alive() != 0) {
-            // No ping can be sent within a message; its payload has to move instead.
-            const uint32_t limit = ping_interval() + timeout;
-            return most(left_of(sent_at_, limit), left_of(received_at_, limit));
+    uint32_t since(uint32_t then) const { return now_ - then; }   // right also when the clock has wrapped around
+    // Until a time-out, which is this error, or the next attempt.
+    uint32_t time_left(Error& error) const {
+        uint32_t then = since_, duration = timer_;
+        error = rejecting() ? error_ : state_ < State::connected ? Error::connect_timeout : Error::response_timeout;
+        if (state_ == State::connected) {
+            then = received_at_;
+            duration = options_->response_timeout_ms;
+            const bool full = blocked_ && inbox_.full();
+            if (full && !inbox_.has_open()) {
+                // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It
+                // gets the time that an answer has, so that the server sees ours: then it begins the next connection
+                // with PUBREL.
+                error = Error::receive_maximum_exceeded;
+            } else if (outbox_.stream_left() != 0 && keep_alive() != 0) {
+                // No ping can be sent within a message; its payload has to move instead.
+                if (since(sent_at_) < since(then)) then = sent_at_;
+                duration += ping_interval();
+            } else {
+                // Where it is the application that lets PINGRESP wait, there is none.
+                if (!pinging_ || (full && inbox_.due().packet_id == 0)) return forever;
+                then = timer_;   // [MQTT-3.12.4-1]
+            }
         }
-        // Where it is the application that lets PINGRESP wait, there is none.
-        const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
-        return pinging_ && !held ? left_of(pinged_at_, timeout) : forever;
+        return left_of(duration, since(then));
     }
     static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
     static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -3770,8 +3795,7 @@ private:
     // did, which may be gone without our noticing.
     uint32_t ping_due() const {
         if (keep_alive() == 0 || outbox_.stream_left() != 0) return forever;
-        return least(left_of(sent_at_, outbox_.ping_waits() ? forever : ping_interval()),
-                     left_of(received_at_, pinging_ ? forever : ping_interval()));
+        return left_of(ping_interval(), most(outbox_.ping_waits() ? 0 : since(sent_at_), pinging_ ? 0 : since(received_at_)));
     }
     bool ping_may_be_due() const {   // a quick look
         return now_ - sent_at_ >= ping_interval() || now_ - received_at_ >= ping_interval();
@@ -3804,6 +3828,14 @@ private:
 #endif
         packet.flags = static_cast<uint8_t>(flags);
         return encode(packet, out, version);
+    }
+    // Can it be said in this version, and does it fit into rx?
+    Error fits(const ConnectOptions& options, Version version) const {
+        const Encoded connect = encode_connect(options, version, {rx_.data, 0});
+        if (connect.error != Error::no_space) return connect.error;
+        const uint32_t more = version == Version::v5 ? room_for_client_id(options) : 0;
+        const size_t longer = variable_size(connect.size + more - 2) - variable_size(connect.size - 2);
+        return connect.size + more + longer > rx_.size ? Error::buffer_too_small : Error::ok;
     }
     bool starts_clean() const {
 #if MQTT_ENABLE_V5
@@ -3840,7 +3872,7 @@ private:
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     MQTT_HOT void acknowledge_seen() {
         if (!inbox_.has_open()) return;
-        if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
+        if (!options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
     MQTT_HOT void settle() {
@@ -3872,26 +3904,18 @@ private:
                 event.error = log().trouble;
                 return;
             }
-        if (!told_ && (state_ == State::waiting || state_ == State::stopped)) {
-            told_ = true;
-            tell(event, Event::disconnected);
-            event.error = error_;
-            event.reason = reason_;
-#if MQTT_ENABLE_V5
-            event.properties = last_properties_;
-            last_properties_ = {};
-#endif
-            reason_ = ReasonCode::success;
-            return;
-        }
-        if (drop_error_ != Error::ok && state_ != State::failed) {
-            tell_dropped(event, dropped_, drop_error_);
-            drop_error_ = Error::ok;
-            if (resuming_) resume();
-            return;
+        if constexpr (storing)
+            if (log().drop_error != Error::ok && !wants_close()) {
+                tell_dropped(event, log().dropped, log().drop_error);
+                log().drop_error = Error::ok;
+                return;
+            }
+        if (outbox_.is_closed() && answering()) {
+            resume(event);
+            if (event.kind != Event::none) return;
         }
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_) && state_ != State::failed) {
+        if (outbox_.may_expire(now_) && !wants_close()) {
             const Offset expired = outbox_.expired(now_);
             if (expired != Outbox::nowhere) {
                 tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
@@ -3899,33 +3923,33 @@ private:
             }
         }
 #endif
-        if (!outbox_.stream_resends() || state_ == State::failed) return;
+        if (!outbox_.stream_resends() || wants_close()) return;
         outbox_.told_to_resend();
         tell(event, Event::resend_payload, outbox_.stream_id());
     }
 
     // After CONNACK: what is left of earlier connections goes out again, up to something that has to be told as
-    // dropped.
-    void resume() {
+    // dropped: by this event, or if that tells something else already, by the next one.
+    void resume(Event& event) {
         const bool ours = session_ != 0;
         for (Offset place; (place = outbox_.next_to_resume()) != Outbox::nowhere;) {
-            const bool again = outbox_.is_kept(place) && outbox_.was_sent(place);
-            drop_error_ = again && !ours ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
-            if (drop_error_ != Error::ok) {
-                dropped_ = outbox_.id_of(place);
-                return outbox_.drop(place);
+            const Error error = !ours && outbox_.was_sent(place) ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
+            if (error == Error::ok) {
+                outbox_.resume(place);
+                continue;
             }
-            if (again) outbox_.send_again(place);
+            if (event.kind != Event::none) return;
+            tell_dropped(event, outbox_.id_of(place), error);
+            outbox_.drop(place);
         }
         outbox_.resumed();
-        resuming_ = false;
         if (!session_kept()) session_is(0);
         else if (!ours) session_is(server_identity());
     }
     bool session_kept() const { return !options_->clean_session && limits_.session_kept; }
 
     // The first packet in rx, if it is all there.
-    MQTT_HOT Step receive(Event& event) {
+    MQTT_PART Step receive(Event& event) {
         const uint8_t* const packet = rx_.data + in_begin_;
         const size_t size = in_end_ - in_begin_;
         FixedHeader header;
@@ -3994,9 +4018,6 @@ private:
             blocked_ = true;
         return false;
     }
-    // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It gets the
-    // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
-    bool exceeded() const { return blocked_ && inbox_.full() && !inbox_.has_open(); }
 
     MQTT_APART Step on_connack(const Bytes& body, Event& event) {
         Connack connack;
@@ -4031,12 +4052,11 @@ private:
             inbox_.clear();
             session_is(0);
         }
-        resuming_ = true;
-        resume();
         enter(State::connected);
         tell(event, Event::connected);
         event.session_present = present;
         event.properties = connack.properties;
+        resume(event);
         return Step::go_on;
     }
 
@@ -4221,23 +4241,26 @@ private:
         return error == Error::connection_lost && silent && !settled_;
     }
 
-    void closed_v5() {
+    // False: it is not to be told.
+    bool closed_v5() {
         received_aliases_.clear();
         sent_aliases_.clear();
         authentication_ = none;
         limits_ = Limits{};
         outbox_.maximum_packet_size = limits_.maximum_packet_size;
-        if (state_ == State::stopped) return;
+        if (state_ == State::stopped) return true;
         if (fall_back_) {   // of one attempt, this was the first half
             refuses_v5_ = error_ == Error::connection_refused;
-            told_ = true;
             settled_ = v5_ = false;
             reason_ = ReasonCode::success;
             last_properties_ = {};
-        } else if (!v5_ && options_->version == Version::v5_or_v3_1_1 && !(settled_ && refuses_v5_)) {
+            return false;
+        }
+        if (!v5_ && options_->version == Version::v5_or_v3_1_1 && !(settled_ && refuses_v5_)) {
             v5_ = outbox_.set_version(true);   // silence may have been the network's
             settled_ = !v5_;
         }
+        return true;
     }
 
     static ReasonCode reason_of(Error error) {
@@ -4353,7 +4376,7 @@ private:
     void ended_by(const Disconnect& packet) {
         if (packet.properties.number(prop::session_expiry_interval, 1) != 0) return;
         limits_.session_kept = false;
-        if (!resuming_) session_is(0);
+        if (!outbox_.is_closed()) session_is(0);
     }
 
     // Section 4.12.
@@ -4473,7 +4496,7 @@ private:
     }
 
     // One more piece of it.
-    Step receive_piece(Event& event) {
+    MQTT_ONCE Step receive_piece(Event& event) {
         Message& message = new_message(event);
         Publish::set_first_byte(message, rx_.data[0]);
         if (to_skip_ != 0) {
@@ -4643,9 +4666,9 @@ private:
         log().saving = 0;
         log().asked = false;
         if (error == Error::storage_too_large && packet && outbox_.untaken_is_message()) {
-            if (drop_error_ != Error::ok) return;   // later
-            dropped_ = outbox_.drop_untaken();
-            drop_error_ = error;
+            if (log().drop_error != Error::ok) return;   // later
+            log().dropped = outbox_.drop_untaken();
+            log().drop_error = error;
             again_ = true;
             return;
         }
@@ -4711,7 +4734,7 @@ private:
         }
     }
     uint32_t storage_idle_ms() {
-        const uint32_t left = left_of(log().failed_at, storage_retry_ms);
+        const uint32_t left = left_of(storage_retry_ms, since(log().failed_at));
         if (log().trouble != Error::ok && left != 0) return log().ready && !log().ignored ? left : forever;
         return storage_due() != StorageCall::none ? 0 : forever;
     }
@@ -4720,20 +4743,16 @@ private:
     State state_ = State::stopped;
     Error error_ = Error::ok;              // why the last connection ended
     ReasonCode reason_ = ReasonCode::success;
-    Error drop_error_ = Error::ok;         // something has been dropped, and has to be told
     uint8_t attempts_ = 0;
     uint8_t header_size_ = 0;              // of a message that is larger than rx
     bool skipping_ = false;                // ... whose topic does not fit either
-    bool told_ = true;                     // the application knows that the connection ended
-    bool stopping_ = false;                // disconnect() or abort(): no further attempt
     bool pinging_ = false;                 // a PINGREQ is not answered ...
     bool ping_unseen_ = false;             // ... and none has been written yet
     bool payload_waits_ = false;           // the port took less of a payload than it was offered
-    bool resuming_ = false;                // connected, but what is left of earlier connections is not gone through yet
+    bool broken_ = false;                  // writing has failed
     bool drained_ = true;                  // nothing that has come is left to be looked at ...
     bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
-    uint16_t dropped_ = 0;                 // the packet id that drop_error_ is about
     uint16_t to_skip_ = 0;                 // bytes of a topic that does not fit, to be passed over
 
     const ConnectOptions* options_ = nullptr;
@@ -4745,8 +4764,8 @@ private:
 
     uint32_t now_ = 0;
     uint32_t since_ = 0;                   // when this state began
-    uint32_t timer_ = forever;             // what it has, in ms
-    uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
+    uint32_t timer_ = forever;             // what it has, in ms; connected: when the PINGREQ went out
+    uint32_t sent_at_ = 0, received_at_ = 0;
 
     uint32_t identity_ = 0;                // hash of server and client id, never 0
     uint32_t session_ = 0;                 // whose session outbox and inbox belong to; 0: to one that has ended
@@ -4987,7 +5006,7 @@ public:
     // once, `forever` that no timer is running.
     uint32_t idle_ms() {
         engine_.at(port_.now_ms());
-        return broken_ ? 0 : engine_.idle_ms();
+        return engine_.idle_ms();
     }
     bool wants_write() {
         if constexpr (storing) (void)engine_.storage_due();   // what need not wait for it any more
@@ -5009,7 +5028,7 @@ public:
     // stops polling for a while.
     void flush() {
         engine_.at(port_.now_ms());
-        (void)write();
+        write();
     }
 
     // Queues a message; copies topic and payload. Also without a connection: it is sent after the next one. QoS 1 and 2
@@ -5086,12 +5105,11 @@ public:
         if (engine_.payload_left() == 0 && engine_.payload_pending()) return {Error::not_connected};
         if (engine_.payload_left() == 0 || piece.size() > engine_.payload_left()) return {Error::invalid_argument};
         engine_.at(port_.now_ms());
-        bool alive = engine_.payload_wanted() || write();   // first what is queued before it, and its header
+        if (!engine_.payload_wanted()) write();   // first what is queued before it, and its header
         int n = 0;
-        if (alive && engine_.payload_wanted() && !piece.empty()) n = port_.write(piece.data(), piece.size());
-        broken_ = !alive || n < 0;                             // poll() tells
-        if (broken_) return {Error::not_connected};
-        engine_.payload_sent(static_cast<size_t>(n), piece.size());
+        if (engine_.payload_wanted() && !piece.empty()) n = port_.write(piece.data(), piece.size());
+        engine_.payload_sent(n, piece.size());
+        if (engine_.broken()) return {Error::not_connected};   // poll() tells
         if constexpr (counting) port_.statistics.bytes_sent += static_cast<uint32_t>(n);
         return {Error::ok, static_cast<size_t>(n)};
     }
@@ -5181,52 +5199,43 @@ private:
         return engine_.subscribe(packet);
     }
 
-    MQTT_HOT Event advance() {
+    MQTT_WHOLE Event advance() {
         Event event;
         engine_.at(port_.now_ms());
         if constexpr (storing)
             if (engine_.storage_first()) store();
-        if (engine_.tick()) (void)write();   // also while messages keep coming
+        if (engine_.tick()) write();   // also while messages keep coming
         if ((!wide || engine_.to_tell()) && engine_.next(event)) return event;
-        const bool nothing_read = !exchange();
-        if (!engine_.drained() && engine_.next(event)) return event;
-        engine_.expire(nothing_read);
-        if (!engine_.wants_close()) return event;
-        broken_ = false;
-        port_.close();
-        engine_.closed(random());
-        (void)engine_.next(event);
+        exchange();
+        engine_.expire();
+        if ((!wide || !engine_.drained()) && engine_.next(event)) return event;
+        if (engine_.wants_close()) {
+            port_.close();
+            engine_.closed(random(), event);
+        }
         return event;
     }
     void count(const Event& event) {
         if constexpr (counting) port_.statistics.count(event, port_.now_ms());
     }
-    // One write. False: the connection is lost.
-    MQTT_HOT bool write() {
+    // One write.
+    MQTT_HOT void write() {
         if constexpr (storing) (void)engine_.output();   // may let messages go, which storage has to know first
         store();
         const Bytes out = engine_.output();
-        if (out.empty()) return !broken_;
+        if (out.empty()) return;
         const int n = port_.write(out.data(), out.size());
-        if (n > 0) engine_.sent(static_cast<size_t>(n));
+        engine_.sent(n);
         if constexpr (counting) port_.statistics.bytes_sent += n > 0 ? static_cast<uint32_t>(n) : 0;
-        return n >= 0 && !broken_;
     }
-    // Continues to open, writes once, reads once. Was something read?
-    MQTT_APART bool exchange() {
-        if (engine_.wants_open()) {
-            const int n = port_.open(engine_.host(), engine_.port());
-            if (n < 0) engine_.lost(Error::connect_failed);
-            if (n > 0) engine_.opened();
-        }
-        bool alive = write();
+    // Continues to open, writes once, reads once.
+    MQTT_ONCE void exchange() {
+        if (engine_.wants_open()) engine_.opened(port_.open(engine_.host(), engine_.port()));
+        write();
         const Buffer in = engine_.input();
         const int n = in.size != 0 ? port_.read(in.data, in.size) : 0;
-        if (n > 0) engine_.received(static_cast<size_t>(n));
+        engine_.received(n);
         if constexpr (counting) port_.statistics.bytes_received += n > 0 ? static_cast<uint32_t>(n) : 0;
-        // What a server said before it closed comes first, also if writing fails already.
-        if (n < 0 || (n == 0 && !alive)) engine_.lost(Error::connection_lost);
-        return n > 0;
     }
     // Reads what storage has.
     Error load() {
@@ -5263,7 +5272,6 @@ private:
 
     BasicEngine<storing> engine_;
     Port& port_;
-    bool broken_ = false;   // writing a payload failed
 };
 
 // Flush, then sleep: sends what waits, up to `timeout_ms` after the first poll(), also if there is no connection yet; then
@@ -5319,8 +5327,10 @@ private:
 #undef MQTT_FLAT
 #undef MQTT_APART
 #undef MQTT_HOT
-#undef MQTT_INLINE
 #undef MQTT_LIKELY
+#undef MQTT_WHOLE
+#undef MQTT_ONCE
+#undef MQTT_PART
 #undef MQTT_RARELY
 
 #endif  // MQTT_HPP
