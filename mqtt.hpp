@@ -430,15 +430,18 @@ struct UserProperty {
     std::string_view name, value;
 };
 
-enum class Format : uint8_t { byte, two_bytes, four_bytes, variable, text, topic, binary, pair };
+// The first ones have their size.
+enum class Format : uint8_t { byte = 1, two_bytes = 2, four_bytes = 4, variable, binary, text, topic, pair };
 
 // What may be where. For Will Properties, the packet is `reserved`.
 struct PropertyRule {
-    enum Flag : uint8_t { once = 0, not_zero = 1, repeats = 2, identifier = 4 | not_zero };   // repeats in PUBLISH
+    enum Flag : uint16_t {   // bits of packets that have no properties
+        once = 0, not_zero = bit(PacketType::pingreq), repeats = bit(PacketType::pingresp),
+        identifier = not_zero | repeats   // repeats in PUBLISH
+    };
     uint8_t id;
     Format format;
-    uint8_t flags;
-    uint16_t packets;
+    uint16_t packets;   // and flags
 };
 
 namespace prop {
@@ -500,7 +503,7 @@ namespace prop {
 #define MQTT_KEY(name, id, format, flags, packets) inline constexpr Key<Format::format> name{id};
 MQTT_PROPERTIES(MQTT_KEY)
 #undef MQTT_KEY
-#define MQTT_RULE(name, id, format, flags, packets) {id, Format::format, PropertyRule::flags, packets},
+#define MQTT_RULE(name, id, format, flags, packets) {id, Format::format, PropertyRule::flags | (packets)},
 inline constexpr PropertyRule rules[] = {MQTT_PROPERTIES(MQTT_RULE)};
 #undef MQTT_RULE
 
@@ -589,38 +592,29 @@ public:
     // Takes the first property off, whatever it is; false: there is none, or what is left is malformed.
     bool next(Property& property) {
         if (block_.empty()) return false;
-        property = Property{};
+        property.number = 0;
+        property.data = {};
+        property.name = {};
         property.rule = prop::rule_of(block_[0]);
         if (property.rule == nullptr) return false;
         const uint8_t* const at = block_.data() + 1;
         const size_t left = block_.size() - 1;
+        const Format format = property.rule->format;
         size_t size = 0;
-        switch (property.rule->format) {
-        case Format::byte:
-            size = 1;
-            if (left >= size) property.number = *at;
-            break;
-        case Format::two_bytes:
-            size = 2;
-            if (left >= size) property.number = load_u16(at);
-            break;
-        case Format::four_bytes:
-            size = 4;
-            if (left >= size) property.number = load_u32(at);
-            break;
-        case Format::variable:
-            size = load_variable(at, left, property.number);
-            if (size == 0 || size == malformed) return false;
-            break;
-        default:
-            for (unsigned strings = property.rule->format == Format::pair ? 2 : 1; strings != 0; --strings) {
+        if (format > Format::variable) {
+            for (unsigned strings = format == Format::pair ? 2 : 1; strings != 0; --strings) {
                 if (left - size < 2 || left - size - 2 < load_u16(at + size)) return false;
                 property.name = property.data.text();
                 property.data = Bytes(at + size + 2, load_u16(at + size));
                 size += 2 + property.data.size();
             }
+        } else if (format == Format::variable) {
+            size = load_variable(at, left, property.number);
+            if (size == 0 || size == malformed) return false;
+        } else {
+            if (left < static_cast<size_t>(format)) return false;
+            while (size < static_cast<size_t>(format)) property.number = property.number << 8 | at[size++];
         }
-        if (size > left) return false;
         block_ = Bytes(at + size, left - size);
         return true;
     }
@@ -1019,17 +1013,17 @@ inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
         const PropertyRule& rule = *property.rule;
         if ((rule.packets & bit(packet)) == 0) return Error::malformed_packet;
         const uint32_t kind = uint32_t{1} << (&rule - prop::rules);
-        const bool repeats = rule.flags == PropertyRule::repeats ||
-                             (rule.flags == PropertyRule::identifier && packet == PacketType::publish);
+        const bool not_zero = (rule.packets & PropertyRule::not_zero) != 0;
+        const bool repeats = (rule.packets & PropertyRule::repeats) != 0 && !(not_zero && packet != PacketType::publish);
         if ((seen & kind) != 0 && !repeats) return Error::protocol_error;
         seen |= kind;
-        if ((rule.flags & PropertyRule::not_zero) != 0 && property.number == 0)
+        if (not_zero && property.number == 0)
             return rule.id == prop::topic_alias.id ? Error::topic_alias_invalid : Error::protocol_error;
         if (rule.format == Format::byte && property.number > 1) return Error::protocol_error;
-        if (rule.format == Format::topic && !valid_topic(property.data.text())) return Error::malformed_packet;
-        if (rule.format == Format::text && !valid_text(property.data.text())) return Error::malformed_packet;
-        if (rule.format == Format::pair && !(valid_text(property.name) && valid_text(property.data.text())))
-            return Error::malformed_packet;   // [5: MQTT-1.5.7-1]
+        const bool topic = rule.format == Format::topic;
+        if (rule.format >= Format::text &&   // [5: MQTT-1.5.7-1]
+            !(valid_text(property.name) && valid_text(property.data.text(), topic) && !(topic && property.data.empty())))
+            return Error::malformed_packet;
     }
     return list.empty() ? Error::ok : Error::malformed_packet;
 }
