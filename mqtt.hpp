@@ -2784,6 +2784,12 @@ private:
     bool holes_ = false;           // there may be a dead packet behind `begin_`
     bool stream_resend_ = false;
     bool ping_waits_ = false;      // a PINGREQ has not been written
+#if MQTT_ENABLE_V5
+    bool v5_ = false;              // the version in which all of it is written
+    bool purge_ = false;           // something that has expired is still among what has not been sent
+#else
+    static constexpr bool v5_ = false;
+#endif
     uint16_t next_id_ = 1;
     uint16_t kept_ = 0;            // QoS 1 and 2 messages not finished ...
     uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
@@ -2800,13 +2806,10 @@ private:
     uint32_t aged_at_ = 0;
     uint32_t expiry_ = never;      // the least that is left of one that has not been sent; never: there are none at all
     Offset last_ = 0;              // the packet appended last
-    bool purge_ = false;           // something that has expired is still among what has not been sent
-    bool v5_ = false;              // the version in which all of it is written
 
 public:
     uint32_t maximum_packet_size = 0xFFFFFFFF;   // the server's, on this connection
 #else
-    static constexpr bool v5_ = false;
 
 public:
     static constexpr uint32_t maximum_packet_size = 0xFFFFFFFF;
@@ -2979,6 +2982,7 @@ public:
         forgotten_ = true;
     }
     uint16_t count() const { return static_cast<uint16_t>(count_); }
+    bool can_be(uint16_t maximum) const { return memory_.size >= entry_head * maximum; }
 
     // False: it has not been set, or it has been forgotten. An empty topic: there was no room for it.
     bool find(uint16_t alias, std::string_view& topic) const {
@@ -3024,26 +3028,30 @@ private:
     }
 
     Buffer memory_;
-    size_t used_ = 0;
-    size_t count_ = 0;
-    bool forgotten_ = false;
+    size_t used_;   // this and what follows is set by clear()
+    size_t count_;
+    bool forgotten_;
 };
 
 // -------------------------------------------------------------------------------------------------- 13 engine
 
-// What a server allows on one connection (5: section 3.2.2.3). The client's own limits are in the options.
+// What a server allows on one connection (5: section 3.2.2.3); its Maximum Packet Size is with the outbox. The client's
+// own limits are in the options.
 struct Limits {
-    uint16_t receive_maximum = 65535;
-    uint16_t topic_alias_maximum = 0;
-    uint16_t keep_alive = 0;       // the server's, or ours
-    QoS maximum_qos = QoS::exactly_once;
-    bool session_kept = true;      // its Session Expiry Interval is not 0
-    bool retain_available = true;
-    bool wildcard_subscription_available = true;
-    bool subscription_identifier_available = true;
-    bool shared_subscription_available = true;
-    uint32_t maximum_packet_size = 0xFFFFFFFF;
+    enum Name : uint8_t {
+        receive_maximum, topic_alias_maximum, keep_alive, maximum_qos, retain_available,
+        wildcard_subscription_available, subscription_identifier_available, shared_subscription_available, names
+    };
+    static constexpr uint8_t properties[names] = {
+        prop::receive_maximum.id, prop::topic_alias_maximum.id, prop::server_keep_alive.id, prop::maximum_qos.id,
+        prop::retain_available.id, prop::wildcard_subscription_available.id, prop::subscription_identifier_available.id,
+        prop::shared_subscription_available.id};
+    constexpr uint16_t operator[](Name name) const { return of[name]; }
+
+    uint16_t of[names];   // keep_alive: ours, unless the server has its own
+    bool session_kept;    // its Session Expiry Interval is not 0
 };
+inline constexpr Limits no_limits{{65535, 0, 0, 2, 1, 1, 1, 1}, true};
 
 // What the pump has to do with storage next; see "Storage" at the port.
 enum class StorageCall : uint8_t { none, compact, save, sync, commit };
@@ -3121,10 +3129,12 @@ public:
         : rx_(buffers.rx), outbox_(buffers.tx.data, buffers.tx.size)
 #if MQTT_ENABLE_V5
           , received_aliases_(buffers.received_aliases), sent_aliases_(buffers.sent_aliases),
-          topic_alias_maximum_(buffers.topic_alias_maximum), client_id_memory_(buffers.client_id),
-          aliases_fit_(buffers.received_aliases.size >= Aliases::entry_head * buffers.topic_alias_maximum)
+          topic_alias_maximum_(buffers.topic_alias_maximum), client_id_memory_(buffers.client_id)
 #endif
     {
+#if MQTT_ENABLE_V5
+        forget_server();
+#endif
         const uint32_t inbox = uint32_t{buffers.receive_maximum} * Inbox::entry_size;
         if (outbox_.capacity() < inbox + Outbox::for_message) return;   // told by connect()
         outbox_.set_aside(inbox);
@@ -3197,7 +3207,7 @@ public:
     MQTT_HOT Result publish(Publish& message) {
         if constexpr (has_v5) {
             if (!may_have(message.properties)) return {Error::invalid_properties};
-            return limits_.topic_alias_maximum != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
+            return limits_[Limits::topic_alias_maximum] != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
         } else {
             return enqueue_message(message, false, 0);
         }
@@ -3371,7 +3381,7 @@ public:
     void opened() {
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
-        limits_.keep_alive = options_->keep_alive;
+        limits_.of[Limits::keep_alive] = options_->keep_alive;
         // A server that another one named may share its sessions, or have older ones of its own.
         server_identity_ = identity_of(host(), port(), options_->client_id);
         referred_ = !server_reference_.empty();
@@ -3637,10 +3647,10 @@ private:
         return state_ != State::stopped && state_ != State::disconnecting && !stopping_;
     }
     // [5: MQTT-3.1.2-21]
-    uint16_t keep_alive() const { return has_v5 ? limits_.keep_alive : options_->keep_alive; }
+    uint16_t keep_alive() const { return has_v5 ? limits_[Limits::keep_alive] : options_->keep_alive; }
     uint16_t window() const {
         const uint16_t ours = options_->in_flight_maximum;
-        return ours < limits_.receive_maximum ? ours : limits_.receive_maximum;   // [5: MQTT-3.3.4-7]
+        return ours < limits_[Limits::receive_maximum] ? ours : limits_[Limits::receive_maximum];   // [5: MQTT-3.3.4-7]
     }
 
     // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
@@ -4125,18 +4135,18 @@ private:
     // Does the server take it? Without a connection, everything may be queued; resume() asks again.
     Error supported(QoS qos, bool retain) const {
         if (!v5_ || qos > QoS::exactly_once) return Error::ok;
-        if (qos > limits_.maximum_qos) return Error::qos_not_supported;
-        return retain && !limits_.retain_available ? Error::retain_not_supported : Error::ok;
+        if (static_cast<unsigned>(qos) > limits_[Limits::maximum_qos]) return Error::qos_not_supported;
+        return retain && limits_[Limits::retain_available] == 0 ? Error::retain_not_supported : Error::ok;
     }
     Error supported(std::string_view filter) const {
-        if (!limits_.shared_subscription_available && is_shared(filter))
+        if (limits_[Limits::shared_subscription_available] == 0 && is_shared(filter))
             return Error::shared_subscriptions_not_supported;
-        return !limits_.wildcard_subscription_available && has_wildcard(filter)
+        return limits_[Limits::wildcard_subscription_available] == 0 && has_wildcard(filter)
                    ? Error::wildcard_subscriptions_not_supported : Error::ok;
     }
     Error supported(const Subscribe& packet) const {
         if (!v5_ || packet.type != PacketType::subscribe) return Error::ok;
-        if (!limits_.subscription_identifier_available && packet.properties.has(prop::subscription_identifier))
+        if (limits_[Limits::subscription_identifier_available] == 0 && packet.properties.has(prop::subscription_identifier))
             return Error::subscription_identifiers_not_supported;
         Error error = Error::ok;
         Subscription s;
@@ -4145,11 +4155,11 @@ private:
         return error;
     }
     Error sendable(Offset place) const {
-        if (outbox_.wire_size(place) > limits_.maximum_packet_size) return Error::packet_too_large;
+        if (outbox_.wire_size(place) > outbox_.maximum_packet_size) return Error::packet_too_large;
         const uint8_t first = outbox_.first_byte(place);
         if (first >> 4 == 3) return supported(static_cast<QoS>(first >> 1 & 3), (first & 1) != 0);
         if (first >> 4 != 8) return Error::ok;
-        if (!limits_.subscription_identifier_available && outbox_.has_property(place, prop::subscription_identifier.id))
+        if (limits_[Limits::subscription_identifier_available] == 0 && outbox_.has_property(place, prop::subscription_identifier.id))
             return Error::subscription_identifiers_not_supported;
         Error error = Error::ok;
         std::string_view filter;
@@ -4168,7 +4178,7 @@ private:
     Error prepare_v5(const ConnectOptions& o, uint32_t identity) {
         const bool v5 = o.version != Version::v3_1_1;
         const Properties& p = o.properties;
-        if (v5 && !aliases_fit_) return Error::buffer_too_small;
+        if (v5 && !received_aliases_.can_be(topic_alias_maximum_)) return Error::buffer_too_small;
         if (v5 && (p.has(prop::session_expiry_interval) || p.has(prop::receive_maximum) ||
                    p.has(prop::maximum_packet_size) || p.has(prop::topic_alias_maximum) ||
                    (p.has(prop::authentication_data) && !p.has(prop::authentication_method))))
@@ -4191,12 +4201,17 @@ private:
         return error == Error::connection_lost && silent && !settled_;
     }
 
-    void closed_v5() {
+    // What is known of a server ends with the connection.
+    void forget_server() {
         received_aliases_.clear();
         sent_aliases_.clear();
         authentication_ = none;
-        limits_ = Limits{};
-        outbox_.maximum_packet_size = limits_.maximum_packet_size;
+        for (unsigned i = 0; i < Limits::names; ++i) limits_.of[i] = no_limits.of[i];
+        limits_.session_kept = true;
+        outbox_.maximum_packet_size = 0xFFFFFFFF;
+    }
+    void closed_v5() {
+        forget_server();
         if (state_ == State::stopped) return;
         if (fall_back_) {   // of one attempt, this was the first half
             refuses_v5_ = error_ == Error::connection_refused;
@@ -4241,18 +4256,11 @@ private:
             return Error::protocol_error;   // [5: MQTT-3.1.2-28]
         const Error error = adopt(p.get(prop::assigned_client_identifier));
         if (error != Error::ok) return error;
-        limits_.receive_maximum = static_cast<uint16_t>(p.number(prop::receive_maximum, limits_.receive_maximum));
-        limits_.topic_alias_maximum = static_cast<uint16_t>(p.number(prop::topic_alias_maximum, 0));
-        limits_.maximum_packet_size = p.number(prop::maximum_packet_size, limits_.maximum_packet_size);
-        limits_.keep_alive = static_cast<uint16_t>(p.number(prop::server_keep_alive, options_->keep_alive));
-        limits_.maximum_qos = static_cast<QoS>(p.number(prop::maximum_qos, 2));
+        for (unsigned i = 0; i < Limits::names; ++i)
+            limits_.of[i] = static_cast<uint16_t>(p.number(Limits::properties[i], limits_.of[i]));
         limits_.session_kept = p.number(prop::session_expiry_interval, options_->session_expiry_interval) != 0;
-        limits_.retain_available = p.number(prop::retain_available, 1) != 0;
-        limits_.wildcard_subscription_available = p.number(prop::wildcard_subscription_available, 1) != 0;
-        limits_.subscription_identifier_available = p.number(prop::subscription_identifier_available, 1) != 0;
-        limits_.shared_subscription_available = p.number(prop::shared_subscription_available, 1) != 0;
-        if (limits_.maximum_packet_size < outbox_.answer_size()) return Error::protocol_error;   // it wants no answers
-        outbox_.maximum_packet_size = limits_.maximum_packet_size;
+        outbox_.maximum_packet_size = p.number(prop::maximum_packet_size, outbox_.maximum_packet_size);
+        if (outbox_.maximum_packet_size < outbox_.answer_size()) return Error::protocol_error;   // it wants no answers
         start_clean_ = false;
         return Error::ok;
     }
@@ -4369,7 +4377,7 @@ private:
         const std::string_view topic = message.topic;
         uint16_t alias = sent_aliases_.find(topic);
         const bool is_new = alias == 0;
-        if (is_new && (sent_aliases_.count() == limits_.topic_alias_maximum || !sent_aliases_.has_room(topic)))
+        if (is_new && (sent_aliases_.count() == limits_[Limits::topic_alias_maximum] || !sent_aliases_.has_room(topic)))
             sent_aliases_.clear();
         if (is_new && !sent_aliases_.has_room(topic)) return enqueue_expiring(message, false, 0);
         if (is_new) alias = static_cast<uint16_t>(sent_aliases_.count() + 1);
@@ -4699,6 +4707,17 @@ private:
     bool drained_ = true;                  // nothing that has come is left to be looked at ...
     bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
+#if MQTT_ENABLE_V5
+    bool v5_ = false;                      // the version of this connection, or attempt
+    bool settled_ = false;                 // the server has shown that it knows it
+    bool fall_back_ = false;               // it seems that it does not
+    bool refuses_v5_ = false;              // it said so
+    bool start_clean_ = false;             // the next CONNECT begins a new session
+    bool referred_ = false;                // another server named the one of this connection
+    enum : uint8_t { none, server, client } authentication_;   // whose turn it is
+#else
+    static constexpr bool v5_ = false;
+#endif
     uint16_t dropped_ = 0;                 // the packet id that drop_error_ is about
     uint16_t to_skip_ = 0;                 // bytes of a topic that does not fit, to be passed over
 
@@ -4727,18 +4746,9 @@ private:
     std::string_view client_id_;           // what the server assigned
     std::string_view server_reference_;    // where to connect to next, in rx; empty: to options_->host
     Properties last_properties_;           // of the packet that ended the connection, in rx
-    enum : uint8_t { none, server, client } authentication_ = none;   // whose turn it is
-    bool aliases_fit_;
-    bool v5_ = false;                      // the version of this connection, or attempt
-    bool settled_ = false;                 // the server has shown that it knows it
-    bool fall_back_ = false;               // it seems that it does not
-    bool refuses_v5_ = false;              // it said so
-    uint32_t server_identity_ = 0;         // identity_, but for a server that another one named
-    bool referred_ = false;                // ... which is the one of this connection
-    bool start_clean_ = false;             // the next CONNECT begins a new session
+    uint32_t server_identity_ = 0;         // identity_, but for a server that another one named (referred_)
 #else
-    static constexpr Limits limits_{};     // 3.1.1 has none
-    static constexpr bool v5_ = false;
+    static constexpr Limits limits_ = no_limits;
 #endif
 };
 
