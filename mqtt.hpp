@@ -2175,47 +2175,12 @@ public:
             if (has_properties(place)) growth += static_cast<Offset>(2 + variable_size(remaining + 1U) - header);
         }
         if (growth > room(for_message)) return false;
-        const Offset from_end = at_[end] + growth;
-        copy(data_ + growth, data_, at_[end]);
+        copy(data_ + growth, data_, at_[end]);   // from there, each is written to where it belongs
         for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
-        if (at_[stream] != nowhere) at_[stream] += growth;
-        Offset to = 0, size;
-        if constexpr (storing)
-            for (unsigned m = taken; m != marks; ++m)
-                if (at_[m] != nowhere) at_[m] += growth;
-        for (Offset from = growth; from < from_end; from += size) {
-            size = size_at(from);
-            if constexpr (storing) move_stored_marks(from, to);
-            const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
-            const Offset header = body_of(from) - from;
-            const bool has = has_properties(from);
-            const Offset front = has ? properties_at(from) - from - header : size - header;
-            const Offset behind = has ? behind_properties(from + header + front) : from + size;
-            const Offset length = has && v5 ? 1 : 0;
-            const Offset remaining = wire_size(from) - (behind - from - front) + length;
-            const uint8_t first = data_[from];
-            if (type_at(from) == PacketType::subscribe && !v5)
-                for (Offset p = behind; p < from + size; ++p) {
-                    p += 2 + load_u16(data_ + p);
-                    data_[p] &= 3;   // of the options, only QoS is left
-                }
-            const bool streamed = from == at_[stream];
-            uint8_t head[5] = {first};
-            const Offset new_header = static_cast<Offset>(store_variable(head + 1, remaining) - head);
-            copy(data_ + to + new_header, data_ + from + header, front);
-            copy(data_ + to, head, new_header);
-            if (length != 0) data_[to + new_header + front] = 0;
-            copy(data_ + to + new_header + front + length, data_ + behind, from + size - behind);
-            const Offset new_size = new_header + front + length + (from + size - behind);
-            if (streamed) {
-                at_[stream] = to;
-                stream_size_ = new_size;
-            }
-            if (k != nowhere) set_entry(k, to);
-            to += new_size;
-        }
-        if constexpr (storing) move_stored_marks(from_end, to);
-        at_[end] = to;
+        for (Offset& mark : at_)
+            if (mark != nowhere) mark += growth;
+        begin_ = growth;
+        pack(at_[end], v5);
         v5_ = v5;
         close();
         return true;
@@ -2674,10 +2639,6 @@ private:
         finish(place);
         compact();
     }
-    void move_stored_marks(Offset from, Offset to) {
-        for (unsigned m = taken; m != marks; ++m)
-            if (at_[m] == from) at_[m] = to;
-    }
     void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
 
     // An answer has come for it, or it is given up. The index may begin with a dead entry until trim().
@@ -2754,6 +2715,11 @@ private:
             begin_ = 0;
             return true;
         }
+        pack(old_end, v5_);
+        return true;
+    }
+    // Moves what is live to the front, in this version; what is before `old_end` is not trimmed.
+    void pack(Offset old_end, bool v5) {
         Offset to = 0, size;
         for (Offset from = begin_; from < old_end; from += size) {
             size = size_at(from);
@@ -2767,15 +2733,41 @@ private:
                     mark = keep ? mark - from + to : to;
             }
             if (!keep) continue;
-            if (from != to) copy(data_ + to, data_ + from, size);
             if (k != nowhere) set_entry(k, to);
-            to += size;
+            if (has_v5 && v5 != v5_ && has_properties(from)) {
+                to = rewrite(from, size, to);
+            } else {
+                if (from != to) copy(data_ + to, data_ + from, size);
+                to += size;
+            }
         }
         for (Offset& mark : at_)
             if (mark == old_end) mark = to;
         begin_ = 0;
         holes_ = false;
-        return true;
+    }
+    // Writes a packet for the other version, not behind where it is; the new end.
+    Offset rewrite(Offset from, Offset size, Offset to) {
+        const Offset body = body_of(from), front = properties_at(from) - body, rest = behind_properties(body + front);
+        const Offset length = v5_ ? 0 : 1, last = from + size - rest;   // a length of 0 for the properties
+        const Offset remaining = wire_size(from) - (rest - from) + front + length;
+        const uint8_t first = data_[from];
+        if (v5_ && type_at(from) == PacketType::subscribe)
+            for (Offset p = rest; p < from + size; ++p) {
+                p += 2 + load_u16(data_ + p);
+                data_[p] &= 3;   // of the options, only QoS is left
+            }
+        Offset p = static_cast<Offset>(to + 1 + variable_size(remaining));
+        copy(data_ + p, data_ + body, front);
+        data_[to] = first;
+        store_variable(data_ + to + 1, remaining);
+        p += front;
+        if (length != 0) data_[p] = 0;
+        p += length;
+        copy(data_ + p, data_ + rest, last);
+        p += last;
+        if (to == at_[stream]) stream_size_ = p - to;
+        return p;
     }
 
     // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
