@@ -673,13 +673,13 @@ public:
     constexpr void clear() { size_ = 0; }
     constexpr bool ok() const { return size_ <= N; }
     constexpr size_t size() const { return size_; }   // bytes; with !ok(), what would have been needed up to there
-    constexpr Bytes block() const { return ok() ? Bytes(data_, size_) : Bytes(refused, 1); }
+    constexpr Bytes block() const { return ok() ? Bytes(data_.at, size_) : Bytes(refused, 1); }
 
 private:
     static constexpr uint8_t refused[1] = {0};   // no property has this id
 
     constexpr void put(uint8_t value) {
-        if (size_ < N) data_[size_] = value;
+        if (size_ < N) data_.at[size_] = value;
         ++size_;
     }
     template <class T> constexpr void string(const T* data, size_t size) {
@@ -689,7 +689,18 @@ private:
         for (size_t i = 0; i < size; ++i) put(static_cast<uint8_t>(data[i]));
     }
 
-    uint8_t data_[N] = {};
+    // Constants are all 0 at first; at run time that is not needed, and would be memset(), which nothing else needs.
+    struct Data {
+        uint8_t at[N];
+    };
+    static Data any() {
+        Data data;
+        data.at[0] = 0;
+        return data;
+    }
+    static constexpr Data none() { return __builtin_is_constant_evaluated() ? Data{} : any(); }
+
+    Data data_ = none();
     size_t size_ = 0;
 };
 
@@ -1471,6 +1482,8 @@ struct Connect {
 // Section 3.2.
 struct Connack {
     static constexpr uint16_t types = bit(PacketType::connack);
+
+    Connack() {}   // as Event()
 
     uint8_t flags = 0;             // bit 0: session present
     ReasonCode reason = ReasonCode::success;   // in 3.1.1, of these: success, 0x84, 0x85, 0x88, 0x86, 0x87
@@ -2978,11 +2991,9 @@ public:
 
     // False: it has not been set, or it has been forgotten. An empty topic: there was no room for it.
     bool find(uint16_t alias, std::string_view& topic) const {
-        for (size_t at = 0; at < used_; at += size_at(at)) {
-            topic = topic_at(at);
-            if (load_u16(memory_.data + at) == alias) return true;
-        }
-        return false;
+        const size_t at = place_of(alias);
+        if (at < used_) topic = topic_at(at);
+        return at < used_;
     }
     bool forgotten() const { return forgotten_; }
     // 0: it is none.
@@ -2996,13 +3007,12 @@ public:
     }
     // Sets an alias, or sets it anew. Of `maximum` aliases, each finds room for an entry at least.
     void set(uint16_t alias, std::string_view topic, size_t maximum = 0) {
-        for (size_t at = 0, size; at < used_; at += size) {
-            size = size_at(at);
-            if (load_u16(memory_.data + at) != alias) continue;
-            copy(memory_.data + at, memory_.data + at + size, used_ - at - size);
+        const size_t at = place_of(alias);
+        if (at < used_) {
+            const size_t size = size_at(at);
             used_ -= size;
+            copy(memory_.data + at, memory_.data + at + size, used_ - at);
             --count_;
-            break;
         }
         if (!has_room(topic, maximum > count_ ? entry_head * (maximum - count_ - 1) : 0)) topic = {};
         uint8_t* const p = memory_.data + used_;
@@ -3014,6 +3024,11 @@ public:
     }
 
 private:
+    size_t place_of(uint16_t alias) const {   // used_: nowhere
+        size_t at = 0;
+        while (at < used_ && load_u16(memory_.data + at) != alias) at += size_at(at);
+        return at;
+    }
     size_t size_at(size_t at) const { return entry_head + load_u16(memory_.data + at + 2); }
     std::string_view topic_at(size_t at) const {
         return Bytes(memory_.data + at + entry_head, load_u16(memory_.data + at + 2)).text();
@@ -3760,14 +3775,18 @@ private:
         packet.password = o.password;
 #if MQTT_ENABLE_V5
         // What is the default is not said.
-        PropertyBuffer<16> own;
-        if (!o.clean_session && o.session_expiry_interval != 0)
-            own.add(prop::session_expiry_interval, o.session_expiry_interval);
-        if (inbox_.capacity() != 65535) own.add(prop::receive_maximum, inbox_.capacity());
-        if (o.maximum_packet_size != 0) own.add(prop::maximum_packet_size, o.maximum_packet_size);
-        if (topic_alias_maximum_ != 0) own.add(prop::topic_alias_maximum, topic_alias_maximum_);
+        uint8_t own[16];
+        size_t size = 0;
+        const auto add = [&](uint8_t id, uint32_t value, unsigned bits) {
+            if (value == 0) return;
+            for (own[size++] = id; bits != 0;) own[size++] = static_cast<uint8_t>(value >> (bits -= 8));
+        };
+        add(prop::session_expiry_interval.id, o.clean_session ? 0 : o.session_expiry_interval, 32);
+        add(prop::receive_maximum.id, inbox_.capacity() != 65535 ? inbox_.capacity() : 0, 16);
+        add(prop::maximum_packet_size.id, o.maximum_packet_size, 32);
+        add(prop::topic_alias_maximum.id, topic_alias_maximum_, 16);
         packet.properties = o.properties;
-        packet.more = own;
+        packet.more = Properties(own, size);
         if (packet.client_id.empty() && version == Version::v5) packet.client_id = client_id_;
         if (o.clean_session || (version == Version::v5 && start_clean_)) flags |= Connect::clean_session;
 #else
@@ -4373,8 +4392,9 @@ private:
             sent_aliases_.clear();
         if (is_new && !sent_aliases_.has_room(topic)) return enqueue_expiring(message, false, 0);
         if (is_new) alias = static_cast<uint16_t>(sent_aliases_.count() + 1);
-        PropertyBuffer<3> own;
-        own.add(prop::topic_alias, alias);
+        uint8_t own[3];
+        own[0] = prop::topic_alias.id;
+        store_u16(own + 1, alias);
         message.more = own;
         if (!is_new) message.topic = {};
         const Result result = enqueue_expiring(message, false, 0);
