@@ -2252,12 +2252,9 @@ public:
         return expiry_ >= never - 1 ? forever : (expiry_ < longest ? expiry_ + 1 : longest) * 1000;
     }
     static uint32_t seconds_since(uint32_t since, uint32_t now) {
-        uint32_t seconds = 0, ms = now - since;
-        for (uint32_t step = uint32_t{1} << 22; step != 0; step >>= 1)   // a division, bit by bit
-            if (ms >= step * 1000) {
-                ms -= step * 1000;
-                seconds += step;
-            }
+        uint32_t seconds = 0;
+        for (uint32_t ms = now - since, some; ms >= 1000; ms -= some * 1000)   // a division, by 1024 and again
+            seconds += some = (ms - 1000) / 1024 + 1;
         return seconds;
     }
 #endif
