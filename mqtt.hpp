@@ -2202,11 +2202,12 @@ public:
     // Message Expiry Interval (5: section 3.3.2.3.3): each message here holds what was left of its own at aged_at_, a
     // message that has just been appended gets what has passed since on top. Full seconds count, so it has up to one
     // more.
-    void expires_in(uint32_t seconds, uint32_t now) {
-        if (expiry_ == never) aged_at_ = now;
+    void last_expires(uint32_t now) {
         const Offset value = find_property(last_, prop::message_expiry_interval.id);
-        if (value == nowhere) return;   // 3.1.1
+        if (value == nowhere) return;
+        if (expiry_ == never) aged_at_ = now;
         const uint32_t passed = seconds_since(aged_at_, now);
+        uint32_t seconds = load_u32(data_ + value);
         seconds = seconds < never - passed ? seconds + passed : never;
         store_u32(data_ + value, seconds);
         if (seconds < expiry_) expiry_ = seconds;
@@ -4373,14 +4374,12 @@ private:
     // Section 3.3.2.3.3.
     MQTT_HOT Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
         const Result result = enqueue_message(message, stream, size);
-        if (message.properties.empty() || !result.ok()) return result;
-        const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
-        if (expiry) outbox_.expires_in(*expiry, now_);
+        if (!message.properties.empty() && result.ok()) outbox_.last_expires(now_);
         return result;
     }
     // Only QoS 0: what may be sent again on another connection has its topic with it.
     Result publish_aliased(Publish& message) {
-        const bool possible = v5_ && connected() && message.qos == QoS::at_most_once && message.topic.size() > 3;
+        const bool possible = connected() && message.qos == QoS::at_most_once && message.topic.size() > 3;
         if (!possible) return enqueue_expiring(message, false, 0);
         const std::string_view topic = message.topic;
         uint16_t alias = sent_aliases_.find(topic);
