@@ -525,6 +525,15 @@ inline const PropertyRule* rule_of(uint8_t id) {
         if (rule.id == id) found = &rule;
     return found;
 }
+
+// A bit for each of these, in the order of the table.
+constexpr uint32_t kind(const PropertyRule& rule) { return uint32_t{1} << (&rule - rules); }
+template <class... Keys> constexpr uint32_t kinds(Keys... keys) {
+    uint32_t found = 0;
+    for (const PropertyRule& rule : rules)
+        if (((rule.id == keys.id) || ...)) found |= kind(rule);
+    return found;
+}
 }  // namespace prop
 #undef MQTT_PROPERTIES
 
@@ -562,12 +571,18 @@ public:
         if (rest.next(key, value)) return value;
         return {};
     }
-    template <Format format> bool has(prop::Key<format> key) const { return has(key.id); }
-    bool has(uint8_t id) const {
-        if (empty()) return false;
+    template <Format format> bool has(prop::Key<format> key) const { return (kinds() & prop::kinds(key)) != 0; }
+    // Any of these? has<prop::content_type, prop::response_topic>()
+    template <const auto&... keys> bool has() const {
+        constexpr uint32_t wanted = prop::kinds(keys...);
+        return (kinds() & wanted) != 0;
+    }
+    uint32_t kinds() const {   // see prop::kinds()
         Properties rest = *this;
         Property property;
-        return rest.next(id, property);
+        uint32_t found = 0;
+        while (rest.next(property)) found |= prop::kind(*property.rule);
+        return found;
     }
     // That of a number, or `otherwise`.
     template <Format format> uint32_t number(prop::Key<format> key, uint32_t otherwise) const {
@@ -641,11 +656,13 @@ public:
         return {};
     }
     template <Format format> constexpr bool has(prop::Key<format>) const { return false; }
+    template <const auto&...> constexpr bool has() const { return false; }
     template <Format format> constexpr bool next(prop::Key<format>, typename prop::Key<format>::Type&) {
         return false;
     }
     constexpr bool next(Property&) { return false; }
     constexpr bool next(uint8_t, Property&) { return false; }
+    constexpr uint32_t kinds() const { return 0; }
 };
 #endif
 
@@ -1017,13 +1034,13 @@ constexpr bool matches(std::string_view filter, std::string_view topic) {
 
 // Are these properties legal in this packet (`reserved`: in a will)? Malformed: an id that is unknown or not for this
 // packet, a value cut short, bad text (5: section 2.2.2.2). Protocol errors: twice what may be there once, a value
-// beyond its range. `seen` has a bit for each kind that occurred, in the order of the table.
+// beyond its range. `seen` has a bit for each kind that occurred: see prop::kinds().
 inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
     Property property;
     while (list.next(property)) {
         const PropertyRule& rule = *property.rule;
         if ((rule.packets & bit(packet)) == 0) return Error::malformed_packet;
-        const uint32_t kind = uint32_t{1} << (&rule - prop::rules);
+        const uint32_t kind = prop::kind(rule);
         const bool not_zero = (rule.packets & PropertyRule::not_zero) != 0;
         const bool repeats = (rule.packets & PropertyRule::repeats) != 0 && !(not_zero && packet != PacketType::publish);
         if ((seen & kind) != 0 && !repeats) return Error::protocol_error;
@@ -1547,13 +1564,13 @@ struct Publish {
         duplicate = (first & 8) != 0;
     }
     template <class Io, class Self> MQTT_HOT static void fields(Io& io, Self& p) {
+        constexpr uint32_t alias = prop::kinds(prop::topic_alias);
         io.check(p.qos <= QoS::exactly_once);                      // [MQTT-3.3.1-4]
         io.topic(p.topic, io.v5());
         if (p.qos != QoS::at_most_once) io.packet_id(p.packet_id);
         io.properties(p.properties, PacketType::publish, p.more);
         if (io.v5() && p.topic.empty())                            // 5: section 3.3.2.1
-            io.rule(p.properties.has(prop::topic_alias) || p.more.has(prop::topic_alias),
-                    Error::invalid_topic);
+            io.rule((p.properties.kinds() & alias) != 0 || (p.more.kinds() & alias) != 0, Error::invalid_topic);
         io.rest(p.payload);
     }
 };
@@ -3258,7 +3275,7 @@ public:
         if (!accepting()) return Error::not_started;
         if (!v5_ || !(connected() || (state_ == State::awaiting_connack && authentication_ == client)))
             return Error::not_connected;
-        if (!options_->properties.has(prop::authentication_method) || authentication_ == server)
+        if (!options_->properties.has<prop::authentication_method>() || authentication_ == server)
             return Error::invalid_argument;   // [5: MQTT-4.12.0-7]
         if (!is_method(properties)) return Error::invalid_properties;
         Disconnect packet;
@@ -4155,7 +4172,7 @@ private:
     }
     Error supported(const Subscribe& packet) const {
         if (!v5_ || packet.type != PacketType::subscribe) return Error::ok;
-        if (limits_[Limits::subscription_identifier_available] == 0 && packet.properties.has(prop::subscription_identifier))
+        if (limits_[Limits::subscription_identifier_available] == 0 && packet.properties.has<prop::subscription_identifier>())
             return Error::subscription_identifiers_not_supported;
         Error error = Error::ok;
         Subscription s;
@@ -4188,9 +4205,9 @@ private:
         const bool v5 = o.version != Version::v3_1_1;
         const Properties& p = o.properties;
         if (v5 && !received_aliases_.can_be(topic_alias_maximum_)) return Error::buffer_too_small;
-        if (v5 && (p.has(prop::session_expiry_interval) || p.has(prop::receive_maximum) ||
-                   p.has(prop::maximum_packet_size) || p.has(prop::topic_alias_maximum) ||
-                   (p.has(prop::authentication_data) && !p.has(prop::authentication_method))))
+        if (v5 && (p.has<prop::session_expiry_interval, prop::receive_maximum, prop::maximum_packet_size,
+                         prop::topic_alias_maximum>() ||
+                   (p.has<prop::authentication_data>() && !p.has<prop::authentication_method>())))
             return Error::invalid_properties;
         if (!outbox_.set_version(v5)) return Error::no_space;
         v5_ = v5;
@@ -4260,7 +4277,7 @@ private:
             start_clean_ = true;
             return Error::session_unknown;
         }
-        if (p.has(prop::response_information) &&
+        if (p.has<prop::response_information>() &&
             options_->properties.number(prop::request_response_information, 0) == 0)
             return Error::protocol_error;   // [5: MQTT-3.1.2-28]
         const Error error = adopt(p.get(prop::assigned_client_identifier));
@@ -4324,7 +4341,7 @@ private:
         const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
         if (packet.reason == ReasonCode::disconnect_with_will_message ||
-            packet.properties.has(prop::session_expiry_interval))   // only a client has these [5: MQTT-3.14.2-2]
+            packet.properties.has<prop::session_expiry_interval>())   // only a client has these [5: MQTT-3.14.2-2]
             return reject(Error::protocol_error);
         reason_ = packet.reason;
         refused_v5(packet.properties);
@@ -4333,7 +4350,7 @@ private:
     }
     bool may_send(const Disconnect& packet) const {
         const bool kept = !options_->clean_session && options_->session_expiry_interval != 0;
-        return !packet.properties.has(prop::server_reference) &&
+        return !packet.properties.has<prop::server_reference>() &&
                (kept || packet.properties.number(prop::session_expiry_interval, 0) == 0);   // section 3.14.2.2.2
     }
 
@@ -4351,10 +4368,10 @@ private:
         const bool starting = state_ == State::awaiting_connack;
         const bool expected = packet.reason == ReasonCode::continue_authentication ||
                               (packet.reason == ReasonCode::success && !starting);
-        if (!expected || !options_->properties.has(prop::authentication_method) ||
+        if (!expected || !options_->properties.has<prop::authentication_method>() ||
             authentication_ != (starting ? none : server) ||
             !(is_method(packet.properties) || body.empty()) ||   // what is left out altogether is a success
-            (quiet() && (packet.properties.has(prop::reason_string) || packet.properties.has(prop::user_property))))
+            (quiet() && packet.properties.has<prop::reason_string, prop::user_property>()))
             return reject(Error::protocol_error);
         settled_ = true;
         authentication_ = packet.reason == ReasonCode::success ? none : client;
@@ -4369,7 +4386,7 @@ private:
 
     // Topic aliases are ours to set, identifiers the server's [5: MQTT-3.3.4-6].
     static bool may_have(const Properties& p) {
-        return p.empty() || (!p.has(prop::topic_alias) && !p.has(prop::subscription_identifier));
+        return p.empty() || !p.has<prop::topic_alias, prop::subscription_identifier>();
     }
     // Section 3.3.2.3.3.
     MQTT_HOT Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
