@@ -3960,8 +3960,8 @@ private:
         switch (header.type()) {
         case PacketType::connack: return on_connack(body, event);
 #if MQTT_ENABLE_V5
-        case PacketType::disconnect: return on_disconnect(body);
-        case PacketType::auth: return on_auth(body, event);
+        case PacketType::disconnect:
+        case PacketType::auth: return on_disconnect(header.first_byte, body, event);
 #endif
         default:   // PINGRESP
             if (!body.empty()) return reject(Error::malformed_packet);
@@ -4340,10 +4340,11 @@ private:
         server_reference_ = name;
         reference_port_ = static_cast<uint16_t>(port);
     }
-    MQTT_APART Step on_disconnect(const Bytes& body) {
+    MQTT_APART Step on_disconnect(uint8_t first_byte, const Bytes& body, Event& event) {   // or AUTH
         Disconnect packet;
-        const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
+        const Error error = decode_body(first_byte, body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
+        if (packet.type == PacketType::auth) return on_auth(packet, body.empty(), event);
         if (packet.reason == ReasonCode::disconnect_with_will_message ||
             packet.properties.has<prop::session_expiry_interval>())   // only a client has these [5: MQTT-3.14.2-2]
             return reject(Error::protocol_error);
@@ -4365,16 +4366,13 @@ private:
     }
 
     // Section 4.12.
-    MQTT_APART Step on_auth(const Bytes& body, Event& event) {
-        Disconnect packet;
-        const Error error = decode_body(first_byte_of(PacketType::auth), body, packet, Version::v5);
-        if (error != Error::ok) return reject(error);
+    Step on_auth(const Disconnect& packet, bool short_form, Event& event) {
         const bool starting = state_ == State::awaiting_connack;
         const bool expected = packet.reason == ReasonCode::continue_authentication ||
                               (packet.reason == ReasonCode::success && !starting);
         if (!expected || !options_->properties.has<prop::authentication_method>() ||
             authentication_ != (starting ? none : server) ||
-            !(is_method(packet.properties) || body.empty()) ||   // what is left out altogether is a success
+            !(is_method(packet.properties) || short_form) ||   // what is left out altogether is a success
             (quiet() && packet.properties.has<prop::reason_string, prop::user_property>()))
             return reject(Error::protocol_error);
         settled_ = true;
