@@ -581,6 +581,7 @@ public:
         Properties rest = *this;
         Property property;
         uint32_t found = 0;
+        if (wide && empty()) return found;
         while (rest.next(property)) found |= prop::kind(*property.rule);
         return found;
     }
@@ -662,7 +663,7 @@ public:
     }
     constexpr bool next(Property&) { return false; }
     constexpr bool next(uint8_t, Property&) { return false; }
-    constexpr uint32_t kinds() const { return 0; }
+    template <Format format> constexpr uint32_t number(prop::Key<format>, uint32_t otherwise) const { return otherwise; }
 };
 #endif
 
@@ -1049,9 +1050,9 @@ inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
             return rule.id == prop::topic_alias.id ? Error::topic_alias_invalid : Error::protocol_error;
         if (rule.format == Format::byte && property.number > 1) return Error::protocol_error;
         const bool topic = rule.format == Format::topic;
-        if (rule.format >= Format::text &&   // [5: MQTT-1.5.7-1]
-            !(valid_text(property.name) && valid_text(property.data.text(), topic) && !(topic && property.data.empty())))
-            return Error::malformed_packet;
+        if (rule.format >= Format::text && !valid_text(property.data.text(), topic)) return Error::malformed_packet;
+        if (topic && property.data.empty()) return Error::malformed_packet;
+        if (rule.format == Format::pair && !valid_text(property.name)) return Error::malformed_packet;   // [5: MQTT-1.5.7-1]
     }
     return list.empty() ? Error::ok : Error::malformed_packet;
 }
@@ -1564,13 +1565,13 @@ struct Publish {
         duplicate = (first & 8) != 0;
     }
     template <class Io, class Self> MQTT_HOT static void fields(Io& io, Self& p) {
-        constexpr uint32_t alias = prop::kinds(prop::topic_alias);
         io.check(p.qos <= QoS::exactly_once);                      // [MQTT-3.3.1-4]
         io.topic(p.topic, io.v5());
         if (p.qos != QoS::at_most_once) io.packet_id(p.packet_id);
         io.properties(p.properties, PacketType::publish, p.more);
         if (io.v5() && p.topic.empty())                            // 5: section 3.3.2.1
-            io.rule((p.properties.kinds() & alias) != 0 || (p.more.kinds() & alias) != 0, Error::invalid_topic);
+            io.rule(p.properties.number(prop::topic_alias, 0) != 0 || p.more.number(prop::topic_alias, 0) != 0,
+                    Error::invalid_topic);
         io.rest(p.payload);
     }
 };
