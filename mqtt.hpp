@@ -585,6 +585,13 @@ public:
         while (rest.next(property)) found |= prop::kind(*property.rule);
         return found;
     }
+    // That of a text, or of data; without data() if it is not there.
+    template <Format format> Bytes bytes(prop::Key<format> key) const { return bytes(key.id); }
+    Bytes bytes(uint8_t id) const {
+        Properties rest = *this;
+        Property property;
+        return rest.next(id, property) ? property.data : Bytes();
+    }
     // That of a number, or `otherwise`.
     template <Format format> uint32_t number(prop::Key<format> key, uint32_t otherwise) const {
         return number(key.id, otherwise);
@@ -4285,7 +4292,7 @@ private:
         if (p.has<prop::response_information>() &&
             options_->properties.number(prop::request_response_information, 0) == 0)
             return Error::protocol_error;   // [5: MQTT-3.1.2-28]
-        const Error error = adopt(p.get(prop::assigned_client_identifier));
+        const Error error = adopt(p.bytes(prop::assigned_client_identifier));
         if (error != Error::ok) return error;
         for (unsigned i = 0; i < Limits::names; ++i)
             limits_.of[i] = static_cast<uint16_t>(p.number(Limits::properties[i], limits_.of[i]));
@@ -4295,13 +4302,13 @@ private:
         start_clean_ = false;
         return Error::ok;
     }
-    Error adopt(const Optional<std::string_view>& assigned) {
+    Error adopt(const Bytes& assigned) {
         if (!options_->client_id.empty() || !client_id_.empty()) return Error::ok;
-        if (!assigned) return Error::protocol_error;   // [5: MQTT-3.2.2-16]
+        if (assigned.data() == nullptr) return Error::protocol_error;   // [5: MQTT-3.2.2-16]
         if (client_id_memory_.size == 0) return Error::ok;
-        if (assigned->size() > client_id_memory_.size) return Error::buffer_too_small;
-        copy(client_id_memory_.data, Bytes(*assigned).data(), assigned->size());
-        client_id_ = Bytes(client_id_memory_.data, assigned->size()).text();
+        if (assigned.size() > client_id_memory_.size) return Error::buffer_too_small;
+        copy(client_id_memory_.data, assigned.data(), assigned.size());
+        client_id_ = Bytes(client_id_memory_.data, assigned.size()).text();
         return Error::ok;
     }
     uint32_t room_for_client_id(const ConnectOptions& o) const {
@@ -4309,33 +4316,35 @@ private:
     }
     // The same authentication method as in CONNECT, or none [5: MQTT-4.12.0-5, -6].
     bool is_method(const Properties& properties) const {
-        const Optional<std::string_view> ours = options_->properties.get(prop::authentication_method);
-        const Optional<std::string_view> theirs = properties.get(prop::authentication_method);
-        return ours.has_value() == theirs.has_value() && equal(*ours, *theirs);
+        const Bytes ours = options_->properties.bytes(prop::authentication_method);
+        const Bytes theirs = properties.bytes(prop::authentication_method);
+        return (ours.data() == nullptr) == (theirs.data() == nullptr) && equal(ours.text(), theirs.text());
     }
 
     // The server ends it: CONNACK or DISCONNECT.
     void refused_v5(const Properties& properties) {
         last_properties_ = properties;
         const bool elsewhere = reason_ == ReasonCode::use_another_server || reason_ == ReasonCode::server_moved;
-        if (elsewhere && options_->follow_server_reference)
-            follow(properties.get(prop::server_reference).value_or(std::string_view()));
+        if (elsewhere && options_->follow_server_reference) follow(properties.bytes(prop::server_reference).text());
     }
     // The first of a list of NAME, NAME:PORT, [ADDRESS] and [ADDRESS]:PORT (5: section 4.11). It stays in rx until
     // then.
     void follow(std::string_view reference) {
-        reference = front(reference, find(reference, ' '));
         const bool brackets = !reference.empty() && reference[0] == '[';
-        const size_t end = find(reference, brackets ? ']' : ':');
-        if (brackets && end == reference.size()) return;
-        std::string_view name = front(reference, end);
-        if (brackets) name.remove_prefix(1);
-        reference.remove_prefix(brackets ? end + 1 : end);
-        uint32_t port = reference.empty() ? options_->port : 0U;
-        for (size_t i = 1; i < reference.size(); ++i) {
-            const unsigned digit = static_cast<unsigned>(reference[i]) - '0';
-            if (reference[0] != ':' || digit > 9 || port > 6553) return;
-            port = port * 10 + digit;
+        size_t i = find(reference, brackets ? ']' : ':', ' ');
+        std::string_view name = front(reference, i);
+        if (brackets) {
+            if (i == reference.size() || reference[i++] != ']') return;
+            name.remove_prefix(1);
+        }
+        uint32_t port = options_->port;
+        if (i != reference.size() && reference[i] != ' ') {
+            if (reference[i] != ':') return;
+            for (port = 0; ++i != reference.size() && reference[i] != ' ';) {
+                const unsigned digit = static_cast<unsigned>(reference[i]) - '0';
+                if (digit > 9 || port > 6553) return;
+                port = port * 10 + digit;
+            }
         }
         if (port == 0 || port > 65535) return;
         server_reference_ = name;
