@@ -1129,7 +1129,7 @@ public:
     }
     void properties(const Properties& list, PacketType packet, const Properties& more) {
         if (!v5()) return;
-        if (list.empty() && more.empty()) return u8(0);
+        if (wide && list.empty() && more.empty()) return u8(0);
         if constexpr (quick)
             check(false);
         else
@@ -1276,9 +1276,9 @@ public:
     MQTT_APART void take_properties(Properties& list, PacketType packet) {
         uint32_t size = 0;
         const size_t length = load_variable(at_, left_, size);
-        check(length != 0 && length != malformed && size <= left_ - length);
+        check(length != 0 && length != malformed && static_cast<size_t>(size) == size);
         take(length);
-        if (!take(static_cast<size_t>(size)) || size == 0) return;
+        if (!take(static_cast<size_t>(size))) return;
         list = Properties(at_ - size, static_cast<size_t>(size));
         uint32_t seen = 0;
         const Error error = validate(list, packet, seen);
