@@ -2585,10 +2585,10 @@ private:
     // The value of a property, of which it must be the last four bytes.
     Offset find_property(Offset place, uint8_t id) const {
         if (!v5_ || !has_properties(place)) return nowhere;
-        const Offset at = properties_at(place), behind = behind_properties(at);
+        const uint8_t* const at = data_ + properties_at(place);
         uint32_t size;
-        (void)load_variable(data_ + at, 4, size);
-        Properties list(data_ + behind - size, static_cast<size_t>(size));
+        const size_t length = load_variable(at, 4, size);
+        Properties list(at + length, static_cast<size_t>(size));
         Property property;
         return list.next(id, property) ? static_cast<Offset>(list.block().data() - data_ - 4) : nowhere;
     }
@@ -2793,25 +2793,23 @@ private:
     // Writes a packet for the other version, not behind where it is; the new end.
     Offset rewrite(Offset from, Offset size, Offset to) {
         const Offset body = body_of(from), front = properties_at(from) - body, rest = behind_properties(body + front);
-        const Offset length = v5_ ? 0 : 1, last = from + size - rest;   // a length of 0 for the properties
-        const Offset remaining = wire_size(from) - (rest - from) + front + length;
-        const uint8_t first = data_[from];
+        const Offset behind = from + size;
+        const Offset remaining = wire_size(from) - (rest - from) + front + (v5_ ? 0 : 1);
         if (v5_ && type_at(from) == PacketType::subscribe)
-            for (Offset p = rest; p < from + size; ++p) {
+            for (Offset p = rest; p < behind; ++p) {
                 p += 2 + load_u16(data_ + p);
                 data_[p] &= 3;   // of the options, only QoS is left
             }
-        Offset p = static_cast<Offset>(to + 1 + variable_size(remaining));
-        copy(data_ + p, data_ + body, front);
-        data_[to] = first;
-        store_variable(data_ + to + 1, remaining);
-        p += front;
-        if (length != 0) data_[p] = 0;
-        p += length;
-        copy(data_ + p, data_ + rest, last);
-        p += last;
-        if (to == at_[stream]) stream_size_ = p - to;
-        return p;
+        uint8_t* out = data_ + to;
+        *out = data_[from];
+        out = store_variable(out + 1, remaining);
+        copy(out, data_ + body, front);
+        out += front;
+        if (!v5_) *out++ = 0;   // the length of the properties
+        copy(out, data_ + rest, behind - rest);
+        const Offset end_of_it = static_cast<Offset>(out - data_) + behind - rest;
+        if (to == at_[stream]) stream_size_ = end_of_it - to;
+        return end_of_it;
     }
 
     // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
