@@ -3419,8 +3419,9 @@ public:
 #if MQTT_ENABLE_V5
         limits_.of[Limits::keep_alive] = options_->keep_alive;
         // A server that another one named may share its sessions, or have older ones of its own.
-        server_identity_ = identity_of(host(), port(), options_->client_id);
         referred_ = !server_reference_.empty();
+        server_identity_ =
+            referred_ ? identity_of(server_reference_, reference_port_, options_->client_id) : identity_;
         server_reference_ = {};
 #endif
         if constexpr (storing)
