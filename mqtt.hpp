@@ -4091,9 +4091,9 @@ private:
         if (!can_remember(packet.qos, packet.packet_id)) return false;
         if constexpr (has_v5)
             if (v5_ && !packet.properties.empty()) {
-                std::string_view topic = packet.topic;   // of which the address may be taken
-                if (!resolve(topic, packet.properties)) return false;
-                packet.topic = topic;
+                std::conditional_t<wide, Publish, Publish&> known = packet;   // of a copy, the address may be taken
+                if (!resolve(known)) return false;
+                packet.topic = known.topic;
             }
         const bool complete = offset + payload.size() == total;
         if (packet.qos == QoS::exactly_once && inbox_.has(packet.packet_id)) {
@@ -4429,14 +4429,14 @@ private:
         return enqueue_expiring(message, false, 0);
     }
     // Puts the topic in the place of its alias. False: the server must not use it, or we have missed what it is for.
-    MQTT_APART bool resolve(std::string_view& topic, Properties properties) {
-        const uint16_t alias = static_cast<uint16_t>(properties.number(prop::topic_alias, 0));
+    MQTT_APART bool resolve(Publish& packet) {
+        const uint16_t alias = static_cast<uint16_t>(packet.properties.number(prop::topic_alias, 0));
         if (alias == 0) return true;
         Error error = alias > topic_alias_maximum_ ? Error::topic_alias_invalid : Error::ok;
         if (error == Error::ok) {
-            if (!topic.empty())
-                received_aliases_.set(alias, topic, topic_alias_maximum_);
-            else if (!received_aliases_.find(alias, topic))   // begins anew, so that nothing is lost
+            if (!packet.topic.empty())
+                received_aliases_.set(alias, packet.topic, topic_alias_maximum_);
+            else if (!received_aliases_.find(alias, packet.topic))   // begins anew, so that nothing is lost
                 error = received_aliases_.forgotten() ? Error::buffer_too_small : Error::protocol_error;
         }
         if (error == Error::ok) return true;
@@ -4452,7 +4452,7 @@ private:
     void ended_by(const Disconnect&);
     bool may_send(const Disconnect&) const;        // what is not called need not be there
     bool unasked(const Properties&) const;
-    bool resolve(std::string_view&, Properties);
+    bool resolve(Publish&);
     Result publish_aliased(Publish&);
     static bool may_have(const Properties&);
     Result enqueue_expiring(Publish&, bool, uint32_t);
