@@ -2250,22 +2250,19 @@ public:
     Offset expired(uint32_t now) {
         const uint32_t passed = seconds_since(aged_at_, now);
         uint32_t least = never;
-        for (const bool take_off : {false, true})
+        for (unsigned pass = 0; pass < 2; ++pass)   // the second one takes off what has passed
             for (Offset place = begin_, size; place < at_[end]; place += size) {
                 size = size_at(place);
-                if (is_dead(data_[place])) continue;
-                const Offset value = find_property(place, prop::message_expiry_interval.id);
+                const Offset value = is_dead(data_[place]) ? nowhere : find_property(place, prop::message_expiry_interval.id);
                 if (value == nowhere) continue;
-                const bool admitted = !is_waiting(place);
+                const bool waits = is_waiting(place);
                 uint32_t left = load_u32(data_ + value);
-                if (!take_off) {
-                    if (!admitted && left < passed) return place;
-                    continue;
-                }
+                if (pass == 0 && waits && left < passed) return place;
+                if (pass == 0) continue;
                 left = left > passed ? left - passed : 0;
-                const bool half_written = begun(place) && place >= at_[lane()];
+                const bool half_written = place == at_[lane()] && place < at_[sent];
                 if (!half_written) store_u32(data_ + value, left);
-                if (admitted || left == never) left = never - 1;
+                if (!waits || left == never) left = never - 1;
                 if (left < least) least = left;
             }
         expiry_ = least;
