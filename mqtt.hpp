@@ -2246,8 +2246,9 @@ public:
         if (seconds < expiry_) expiry_ = seconds;
     }
     bool may_expire(uint32_t now) const { return expiry_ != never && now - aged_at_ >= 1000; }
-    // Then: a message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
-    Offset expired(uint32_t now) {
+    // A message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
+    Offset expired(uint32_t now) { return may_expire(now) ? first_expired(now) : nowhere; }
+    MQTT_APART Offset first_expired(uint32_t now) {
         const uint32_t passed = seconds_since(aged_at_, now);
         uint32_t least = never;
         for (unsigned pass = 0; pass < 2; ++pass)   // the second one takes off what has passed
@@ -3463,7 +3464,7 @@ public:
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
         if (!answering() || resuming_) return {};
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
+        if (outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
         outbox_.admit(window());
         again_ = again_ || outbox_.stream_resends();
@@ -3908,12 +3909,10 @@ private:
             return;
         }
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_) && state_ != State::failed) {
-            const Offset expired = outbox_.expired(now_);
-            if (expired != Outbox::nowhere) {
-                tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
-                return outbox_.expire(expired);
-            }
+        const Offset expired = outbox_.expired(now_);
+        if (expired != Outbox::nowhere && state_ != State::failed) {
+            tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
+            return outbox_.expire(expired);
         }
 #endif
         if (!outbox_.stream_resends() || state_ == State::failed) return;
