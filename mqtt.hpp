@@ -3010,60 +3010,58 @@ public:
     }
     // None can be told any more, until it is set again.
     void forget() {
-        used_ = count_ = 0;
+        end_ = memory_.data;
+        count_ = 0;
         forgotten_ = true;
     }
-    uint16_t count() const { return static_cast<uint16_t>(count_); }
+    uint16_t count() const { return count_; }
     bool can_be(uint16_t maximum) const { return memory_.size >= entry_head * maximum; }
 
     // False: it has not been set, or it has been forgotten. An empty topic: there was no room for it.
     bool find(uint16_t alias, std::string_view& topic) const {
-        const size_t at = place_of(alias);
-        if (at < used_) topic = topic_at(at);
-        return at < used_;
+        const uint8_t* const at = place_of(alias);
+        if (at != end_) topic = topic_at(at);
+        return at != end_;
     }
     bool forgotten() const { return forgotten_; }
     // 0: it is none.
     uint16_t find(const std::string_view& topic) const {
-        for (size_t at = 0; at < used_; at += size_at(at))
-            if (equal(topic_at(at), topic)) return load_u16(memory_.data + at);
+        for (const uint8_t* at = memory_.data; at != end_; at += size_at(at))
+            if (equal(topic_at(at), topic)) return load_u16(at);
         return 0;
     }
     bool has_room(std::string_view topic, size_t aside = 0) const {
-        return entry_head + topic.size() + aside <= memory_.size - used_;
+        return entry_head + topic.size() + aside <= memory_.size - static_cast<size_t>(end_ - memory_.data);
     }
     // Sets an alias, or sets it anew. Of `maximum` aliases, each finds room for an entry at least.
     void set(uint16_t alias, std::string_view topic, size_t maximum = 0) {
-        const size_t at = place_of(alias);
-        if (at < used_) {
+        uint8_t* const at = place_of(alias);
+        if (at != end_) {
             const size_t size = size_at(at);
-            used_ -= size;
-            copy(memory_.data + at, memory_.data + at + size, used_ - at);
+            end_ -= size;
+            copy(at, at + size, static_cast<size_t>(end_ - at));
             --count_;
         }
         if (!has_room(topic, maximum > count_ ? entry_head * (maximum - count_ - 1) : 0)) topic = {};
-        uint8_t* const p = memory_.data + used_;
-        store_u16(p, alias);
-        store_u16(p + 2, static_cast<uint16_t>(topic.size()));
-        copy(p + entry_head, Bytes(topic).data(), topic.size());
-        used_ += entry_head + topic.size();
+        store_u16(end_, alias);
+        store_u16(end_ + 2, static_cast<uint16_t>(topic.size()));
+        copy(end_ + entry_head, Bytes(topic).data(), topic.size());
+        end_ += entry_head + topic.size();
         ++count_;
     }
 
 private:
-    size_t place_of(uint16_t alias) const {   // used_: nowhere
-        size_t at = 0;
-        while (at < used_ && load_u16(memory_.data + at) != alias) at += size_at(at);
+    uint8_t* place_of(uint16_t alias) const {   // end_: nowhere
+        uint8_t* at = memory_.data;
+        while (at != end_ && load_u16(at) != alias) at += size_at(at);
         return at;
     }
-    size_t size_at(size_t at) const { return entry_head + load_u16(memory_.data + at + 2); }
-    std::string_view topic_at(size_t at) const {
-        return Bytes(memory_.data + at + entry_head, load_u16(memory_.data + at + 2)).text();
-    }
+    static size_t size_at(const uint8_t* at) { return entry_head + load_u16(at + 2); }
+    static std::string_view topic_at(const uint8_t* at) { return Bytes(at + entry_head, load_u16(at + 2)).text(); }
 
     Buffer memory_;
-    size_t used_;   // this and what follows is set by clear()
-    size_t count_;
+    uint8_t* end_;   // of the entries. This and what follows is set by clear()
+    uint16_t count_;
     bool forgotten_;
 };
 
