@@ -452,15 +452,18 @@ struct UserProperty {
     std::string_view name, value;
 };
 
-enum class Format : uint8_t { byte, two_bytes, four_bytes, variable, text, topic, binary, pair };
+// The first ones have their size.
+enum class Format : uint8_t { byte = 1, two_bytes = 2, four_bytes = 4, variable, binary, text, topic, pair };
 
 // What may be where. For Will Properties, the packet is `reserved`.
 struct PropertyRule {
-    enum Flag : uint8_t { once = 0, not_zero = 1, repeats = 2, identifier = 4 | not_zero };   // repeats in PUBLISH
+    enum Flag : uint16_t {   // bits of packets that have no properties
+        once = 0, not_zero = bit(PacketType::pingreq), repeats = bit(PacketType::pingresp),
+        identifier = not_zero | repeats   // repeats in PUBLISH
+    };
     uint8_t id;
     Format format;
-    uint8_t flags;
-    uint16_t packets;
+    uint16_t packets;   // and flags
 };
 
 namespace prop {
@@ -522,7 +525,7 @@ namespace prop {
 #define MQTT_KEY(name, id, format, flags, packets) inline constexpr Key<Format::format> name{id};
 MQTT_PROPERTIES(MQTT_KEY)
 #undef MQTT_KEY
-#define MQTT_RULE(name, id, format, flags, packets) {id, Format::format, PropertyRule::flags, packets},
+#define MQTT_RULE(name, id, format, flags, packets) {id, Format::format, PropertyRule::flags | (packets)},
 inline constexpr PropertyRule rules[] = {MQTT_PROPERTIES(MQTT_RULE)};
 #undef MQTT_RULE
 
@@ -542,6 +545,15 @@ inline const PropertyRule* rule_of(uint8_t id) {
     const PropertyRule* found = nullptr;
     for (const PropertyRule& rule : rules)
         if (rule.id == id) found = &rule;
+    return found;
+}
+
+// A bit for each of these, in the order of the table.
+constexpr uint32_t kind(const PropertyRule& rule) { return uint32_t{1} << (&rule - rules); }
+template <class... Keys> constexpr uint32_t kinds(Keys... keys) {
+    uint32_t found = 0;
+    for (const PropertyRule& rule : rules)
+        if (((rule.id == keys.id) || ...)) found |= kind(rule);
     return found;
 }
 }  // namespace prop
@@ -581,12 +593,26 @@ public:
         if (rest.next(key, value)) return value;
         return {};
     }
-    template <Format format> bool has(prop::Key<format> key) const { return has(key.id); }
-    bool has(uint8_t id) const {
-        if (empty()) return false;
+    template <Format format> bool has(prop::Key<format> key) const { return (kinds() & prop::kinds(key)) != 0; }
+    // Any of these? has<prop::content_type, prop::response_topic>()
+    template <const auto&... keys> bool has() const {
+        constexpr uint32_t wanted = prop::kinds(keys...);
+        return (kinds() & wanted) != 0;
+    }
+    uint32_t kinds() const {   // see prop::kinds()
         Properties rest = *this;
         Property property;
-        return rest.next(id, property);
+        uint32_t found = 0;
+        if (wide && empty()) return found;
+        while (rest.next(property)) found |= prop::kind(*property.rule);
+        return found;
+    }
+    // That of a text, or of data; without data() if it is not there.
+    template <Format format> Bytes bytes(prop::Key<format> key) const { return bytes(key.id); }
+    Bytes bytes(uint8_t id) const {
+        Properties rest = *this;
+        Property property;
+        return rest.next(id, property) ? property.data : Bytes();
     }
     // That of a number, or `otherwise`.
     template <Format format> uint32_t number(prop::Key<format> key, uint32_t otherwise) const {
@@ -611,38 +637,29 @@ public:
     // Takes the first property off, whatever it is; false: there is none, or what is left is malformed.
     bool next(Property& property) {
         if (block_.empty()) return false;
-        property = Property{};
+        property.number = 0;
+        property.data = {};
+        property.name = {};
         property.rule = prop::rule_of(block_[0]);
         if (property.rule == nullptr) return false;
         const uint8_t* const at = block_.data() + 1;
         const size_t left = block_.size() - 1;
+        const Format format = property.rule->format;
         size_t size = 0;
-        switch (property.rule->format) {
-        case Format::byte:
-            size = 1;
-            if (left >= size) property.number = *at;
-            break;
-        case Format::two_bytes:
-            size = 2;
-            if (left >= size) property.number = load_u16(at);
-            break;
-        case Format::four_bytes:
-            size = 4;
-            if (left >= size) property.number = load_u32(at);
-            break;
-        case Format::variable:
-            size = load_variable(at, left, property.number);
-            if (size == 0 || size == malformed) return false;
-            break;
-        default:
-            for (unsigned strings = property.rule->format == Format::pair ? 2 : 1; strings != 0; --strings) {
+        if (format > Format::variable) {
+            for (unsigned strings = format == Format::pair ? 2 : 1; strings != 0; --strings) {
                 if (left - size < 2 || left - size - 2 < load_u16(at + size)) return false;
                 property.name = property.data.text();
                 property.data = Bytes(at + size + 2, load_u16(at + size));
                 size += 2 + property.data.size();
             }
+        } else if (format == Format::variable) {
+            size = load_variable(at, left, property.number);
+            if (size == 0 || size == malformed) return false;
+        } else {
+            if (left < static_cast<size_t>(format)) return false;
+            while (size < static_cast<size_t>(format)) property.number = property.number << 8 | at[size++];
         }
-        if (size > left) return false;
         block_ = Bytes(at + size, left - size);
         return true;
     }
@@ -669,11 +686,13 @@ public:
         return {};
     }
     template <Format format> constexpr bool has(prop::Key<format>) const { return false; }
+    template <const auto&...> constexpr bool has() const { return false; }
     template <Format format> constexpr bool next(prop::Key<format>, typename prop::Key<format>::Type&) {
         return false;
     }
     constexpr bool next(Property&) { return false; }
     constexpr bool next(uint8_t, Property&) { return false; }
+    template <Format format> constexpr uint32_t number(prop::Key<format>, uint32_t otherwise) const { return otherwise; }
 };
 #endif
 
@@ -701,13 +720,13 @@ public:
     constexpr void clear() { size_ = 0; }
     constexpr bool ok() const { return size_ <= N; }
     constexpr size_t size() const { return size_; }   // bytes; with !ok(), what would have been needed up to there
-    constexpr Bytes block() const { return ok() ? Bytes(data_, size_) : Bytes(refused, 1); }
+    constexpr Bytes block() const { return ok() ? Bytes(data_.at, size_) : Bytes(refused, 1); }
 
 private:
     static constexpr uint8_t refused[1] = {0};   // no property has this id
 
     constexpr void put(uint8_t value) {
-        if (size_ < N) data_[size_] = value;
+        if (size_ < N) data_.at[size_] = value;
         ++size_;
     }
     template <class T> constexpr void string(const T* data, size_t size) {
@@ -717,7 +736,18 @@ private:
         for (size_t i = 0; i < size; ++i) put(static_cast<uint8_t>(data[i]));
     }
 
-    uint8_t data_[N] = {};
+    // Constants are all 0 at first; at run time that is not needed, and would be memset(), which nothing else needs.
+    struct Data {
+        uint8_t at[N];
+    };
+    static Data any() {
+        Data data;
+        data.at[0] = 0;
+        return data;
+    }
+    static constexpr Data none() { return __builtin_is_constant_evaluated() ? Data{} : any(); }
+
+    Data data_ = none();
     size_t size_ = 0;
 };
 
@@ -1038,24 +1068,23 @@ constexpr bool matches(std::string_view filter, std::string_view topic) {
 
 // Are these properties legal in this packet (`reserved`: in a will)? Malformed: an id that is unknown or not for this
 // packet, a value cut short, bad text (5: section 2.2.2.2). Protocol errors: twice what may be there once, a value
-// beyond its range. `seen` has a bit for each kind that occurred, in the order of the table.
+// beyond its range. `seen` has a bit for each kind that occurred: see prop::kinds().
 inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
     Property property;
     while (list.next(property)) {
         const PropertyRule& rule = *property.rule;
         if ((rule.packets & bit(packet)) == 0) return Error::malformed_packet;
-        const uint32_t kind = uint32_t{1} << (&rule - prop::rules);
-        const bool repeats = rule.flags == PropertyRule::repeats ||
-                             (rule.flags == PropertyRule::identifier && packet == PacketType::publish);
+        const uint32_t kind = prop::kind(rule);
+        const bool not_zero = (rule.packets & PropertyRule::not_zero) != 0;
+        const bool repeats = (rule.packets & PropertyRule::repeats) != 0 && !(not_zero && packet != PacketType::publish);
         if ((seen & kind) != 0 && !repeats) return Error::protocol_error;
         seen |= kind;
-        if ((rule.flags & PropertyRule::not_zero) != 0 && property.number == 0)
+        if (not_zero && property.number == 0)
             return rule.id == prop::topic_alias.id ? Error::topic_alias_invalid : Error::protocol_error;
         if (rule.format == Format::byte && property.number > 1) return Error::protocol_error;
-        if (rule.format == Format::topic && !valid_topic(property.data.text())) return Error::malformed_packet;
-        if (rule.format == Format::text && !valid_text(property.data.text())) return Error::malformed_packet;
-        if (rule.format == Format::pair && !(valid_text(property.name) && valid_text(property.data.text())))
-            return Error::malformed_packet;   // [5: MQTT-1.5.7-1]
+        const Text text = rule.format == Format::topic ? Text::topic : Text::any;
+        if (rule.format >= Format::text && !valid_text(property.data.text(), text)) return Error::malformed_packet;
+        if (rule.format == Format::pair && !valid_text(property.name)) return Error::malformed_packet;   // [5: MQTT-1.5.7-1]
     }
     return list.empty() ? Error::ok : Error::malformed_packet;
 }
@@ -1127,7 +1156,7 @@ public:
     }
     void properties(const Properties& list, PacketType packet, const Properties& more) {
         if (!v5()) return;
-        if (list.empty() && more.empty()) return u8(0);
+        if (wide && list.empty() && more.empty()) return u8(0);
         if constexpr (quick)
             check(false);
         else
@@ -1268,9 +1297,9 @@ public:
     MQTT_APART void take_properties(Properties& list, PacketType packet) {
         uint32_t size = 0;
         const size_t length = load_variable(at_, left_, size);
-        check(length != 0 && length != malformed && size <= left_ - length);
+        check(length != 0 && length != malformed && static_cast<size_t>(size) == size);
         take(length);
-        if (!take(static_cast<size_t>(size)) || size == 0) return;
+        if (!take(static_cast<size_t>(size))) return;
         list = Properties(at_ - size, static_cast<size_t>(size));
         uint32_t seen = 0;
         const Error error = validate(list, packet, seen);
@@ -1525,6 +1554,8 @@ struct OwnConnect {
 struct Connack {
     static constexpr uint16_t types = bit(PacketType::connack);
 
+    Connack() {}   // as Event()
+
     uint8_t flags = 0;             // bit 0: session present
     ReasonCode reason = ReasonCode::success;   // in 3.1.1, of these: success, 0x84, 0x85, 0x88, 0x86, 0x87
     Properties properties{};
@@ -1594,7 +1625,8 @@ struct Publish {
         if constexpr (!Io::reading) more = p.more;
         io.properties(p.properties, PacketType::publish, more);
         if (io.v5() && p.topic.empty())                            // 5: section 3.3.2.1
-            io.rule(p.properties.has(prop::topic_alias) || more.has(prop::topic_alias), Error::invalid_topic);
+            io.rule(p.properties.number(prop::topic_alias, 0) != 0 || more.number(prop::topic_alias, 0) != 0,
+                    Error::invalid_topic);
         io.rest(p.payload);
     }
 };
@@ -2221,85 +2253,57 @@ public:
             if (has_properties(place)) growth += static_cast<Offset>(2 + variable_size(remaining + 1U) - header);
         }
         if (growth > room(for_message)) return false;
-        const Offset from_end = at_[end] + growth;
-        copy(data_ + growth, data_, at_[end]);
+        copy(data_ + growth, data_, at_[end]);   // from there, each is written to where it belongs
         for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
-        if (at_[stream] != nowhere) at_[stream] += growth;
-        Offset to = 0, size;
-        if constexpr (storing)
-            for (unsigned m = taken; m != marks; ++m)
-                if (at_[m] != nowhere) at_[m] += growth;
-        for (Offset from = growth; from < from_end; from += size) {
-            size = size_at(from);
-            if constexpr (storing) move_stored_marks(from, to);
-            const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
-            const Offset header = body_of(from) - from;
-            const bool has = has_properties(from);
-            const Offset front = has ? properties_at(from) - from - header : size - header;
-            const Offset behind = has ? behind_properties(from + header + front) : from + size;
-            const Offset length = has && v5 ? 1 : 0;
-            const Offset remaining = wire_size(from) - (behind - from - front) + length;
-            const uint8_t first = data_[from];
-            if (type_at(from) == PacketType::subscribe && !v5)
-                for (Offset p = behind; p < from + size; ++p) {
-                    p += 2 + load_u16(data_ + p);
-                    data_[p] &= 3;   // of the options, only QoS is left
-                }
-            const bool streamed = from == at_[stream];
-            uint8_t head[5] = {first};
-            const Offset new_header = static_cast<Offset>(store_variable(head + 1, remaining) - head);
-            copy(data_ + to + new_header, data_ + from + header, front);
-            copy(data_ + to, head, new_header);
-            if (length != 0) data_[to + new_header + front] = 0;
-            copy(data_ + to + new_header + front + length, data_ + behind, from + size - behind);
-            const Offset new_size = new_header + front + length + (from + size - behind);
-            if (streamed) {
-                at_[stream] = to;
-                stream_size_ = new_size;
-            }
-            if (k != nowhere) set_entry(k, to);
-            to += new_size;
-        }
-        if constexpr (storing) move_stored_marks(from_end, to);
-        at_[end] = to;
+        for (Offset& mark : at_)
+            if (mark != nowhere) mark += growth;
+        begin_ = growth;
+        pack(at_[end], v5);
         v5_ = v5;
         close();
         return true;
     }
 
+    // The packet that was appended last, and is taken back if it is a request.
+    Offset last() const { return last_; }
+    void take_back() {
+        at_[end] = last_;
+        next_id_ = id_at(last_);
+        --hi_;
+    }
+
     // Message Expiry Interval (5: section 3.3.2.3.3): each message here holds what was left of its own at aged_at_, a
     // message that has just been appended gets what has passed since on top. Full seconds count, so it has up to one
     // more.
-    void expires_in(uint32_t seconds, uint32_t now) {
-        if (expiry_ == never) aged_at_ = now;
+    void last_expires(uint32_t now) {
         const Offset value = find_property(last_, prop::message_expiry_interval.id);
-        if (value == nowhere) return;   // 3.1.1
+        if (value == nowhere) return;
+        if (expiry_ == never) aged_at_ = now;
         const uint32_t passed = seconds_since(aged_at_, now);
+        uint32_t seconds = load_u32(data_ + value);
         seconds = seconds < never - passed ? seconds + passed : never;
         store_u32(data_ + value, seconds);
         if (seconds < expiry_) expiry_ = seconds;
     }
     bool may_expire(uint32_t now) const { return expiry_ != never && now - aged_at_ >= 1000; }
-    // Then: a message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
-    Offset expired(uint32_t now) {
+    // A message that has expired before it was sent. nowhere: there is none, and all of them hold what is left now.
+    Offset expired(uint32_t now) { return may_expire(now) ? first_expired(now) : nowhere; }
+    MQTT_APART Offset first_expired(uint32_t now) {
         const uint32_t passed = seconds_since(aged_at_, now);
         uint32_t least = never;
-        for (const bool take_off : {false, true})
+        for (unsigned pass = 0; pass < 2; ++pass)   // the second one takes off what has passed
             for (Offset place = begin_, size; place < at_[end]; place += size) {
                 size = size_at(place);
-                if (is_dead(data_[place])) continue;
-                const Offset value = find_property(place, prop::message_expiry_interval.id);
+                const Offset value = is_dead(data_[place]) ? nowhere : find_property(place, prop::message_expiry_interval.id);
                 if (value == nowhere) continue;
-                const bool admitted = !is_waiting(place);
+                const bool waits = is_waiting(place);
                 uint32_t left = load_u32(data_ + value);
-                if (!take_off) {
-                    if (!admitted && left < passed) return place;
-                    continue;
-                }
+                if (pass == 0 && waits && left < passed) return place;
+                if (pass == 0) continue;
                 left = left > passed ? left - passed : 0;
-                const bool half_written = begun(place) && place >= at_[lane()];
+                const bool half_written = place == at_[lane()] && place < at_[sent];
                 if (!half_written) store_u32(data_ + value, left);
-                if (admitted || left == never) left = never - 1;
+                if (!waits || left == never) left = never - 1;
                 if (left < least) least = left;
             }
         expiry_ = least;
@@ -2320,12 +2324,9 @@ public:
         return expiry_ >= never - 1 ? forever : (expiry_ < longest ? expiry_ + 1 : longest) * 1000;
     }
     static uint32_t seconds_since(uint32_t since, uint32_t now) {
-        uint32_t seconds = 0, ms = now - since;
-        for (uint32_t step = uint32_t{1} << 22; step != 0; step >>= 1)   // a division, bit by bit
-            if (ms >= step * 1000) {
-                ms -= step * 1000;
-                seconds += step;
-            }
+        uint32_t seconds = 0;
+        for (uint32_t ms = now - since, some; ms >= 1000; ms -= some * 1000)   // a division, by 1024 and again
+            seconds += some = (ms - 1000) / 1024 + 1;
         return seconds;
     }
 #endif
@@ -2623,10 +2624,10 @@ private:
     // The value of a property, of which it must be the last four bytes.
     Offset find_property(Offset place, uint8_t id) const {
         if (!v5_ || !has_properties(place)) return nowhere;
-        const Offset at = properties_at(place), behind = behind_properties(at);
+        const uint8_t* const at = data_ + properties_at(place);
         uint32_t size;
-        (void)load_variable(data_ + at, 4, size);
-        Properties list(data_ + behind - size, static_cast<size_t>(size));
+        const size_t length = load_variable(at, 4, size);
+        Properties list(at + length, static_cast<size_t>(size));
         Property property;
         return list.next(id, property) ? static_cast<Offset>(list.block().data() - data_ - 4) : nowhere;
     }
@@ -2721,10 +2722,6 @@ private:
         finish(place);
         compact();
     }
-    void move_stored_marks(Offset from, Offset to) {
-        for (unsigned m = taken; m != marks; ++m)
-            if (at_[m] == from) at_[m] = to;
-    }
     void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
 
     // An answer has come for it, or it is given up. The index may begin with a dead entry until trim().
@@ -2801,6 +2798,11 @@ private:
             begin_ = 0;
             return true;
         }
+        pack(old_end, v5_);
+        return true;
+    }
+    // Moves what is live to the front, in this version; what is before `old_end` is not trimmed.
+    void pack(Offset old_end, bool v5) {
         Offset to = 0, size;
         for (Offset from = begin_; from < old_end; from += size) {
             size = size_at(from);
@@ -2814,15 +2816,39 @@ private:
                     mark = keep ? mark - from + to : to;
             }
             if (!keep) continue;
-            if (from != to) copy(data_ + to, data_ + from, size);
             if (k != nowhere) set_entry(k, to);
-            to += size;
+            if (has_v5 && v5 != v5_ && has_properties(from)) {
+                to = rewrite(from, size, to);
+            } else {
+                if (from != to) copy(data_ + to, data_ + from, size);
+                to += size;
+            }
         }
         for (Offset& mark : at_)
             if (mark == old_end) mark = to;
         begin_ = 0;
         holes_ = false;
-        return true;
+    }
+    // Writes a packet for the other version, not behind where it is; the new end.
+    Offset rewrite(Offset from, Offset size, Offset to) {
+        const Offset body = body_of(from), front = properties_at(from) - body, rest = behind_properties(body + front);
+        const Offset behind = from + size;
+        const Offset remaining = wire_size(from) - (rest - from) + front + (v5_ ? 0 : 1);
+        if (v5_ && type_at(from) == PacketType::subscribe)
+            for (Offset p = rest; p < behind; ++p) {
+                p += 2 + load_u16(data_ + p);
+                data_[p] &= 3;   // of the options, only QoS is left
+            }
+        uint8_t* out = data_ + to;
+        *out = data_[from];
+        out = store_variable(out + 1, remaining);
+        copy(out, data_ + body, front);
+        out += front;
+        if (!v5_) *out++ = 0;   // the length of the properties
+        copy(out, data_ + rest, behind - rest);
+        const Offset end_of_it = static_cast<Offset>(out - data_) + behind - rest;
+        if (to == at_[stream]) stream_size_ = end_of_it - to;
+        return end_of_it;
     }
 
     // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
@@ -2831,6 +2857,12 @@ private:
     bool holes_ = false;           // there may be a dead packet behind `begin_`
     bool stream_resend_ = false;
     bool ping_waits_ = false;      // a PINGREQ has not been written
+#if MQTT_ENABLE_V5
+    bool v5_ = false;              // the version in which all of it is written
+    bool purge_ = false;           // something that has expired is still among what has not been sent
+#else
+    static constexpr bool v5_ = false;
+#endif
     uint16_t next_id_ = 1;
     uint16_t kept_ = 0;            // QoS 1 and 2 messages not finished ...
     uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
@@ -2847,13 +2879,10 @@ private:
     uint32_t aged_at_ = 0;
     uint32_t expiry_ = never;      // the least that is left of one that has not been sent; never: there are none at all
     Offset last_ = 0;              // the packet appended last
-    bool purge_ = false;           // something that has expired is still among what has not been sent
-    bool v5_ = false;              // the version in which all of it is written
 
 public:
     uint32_t maximum_packet_size = 0xFFFFFFFF;   // the server's, on this connection
 #else
-    static constexpr bool v5_ = false;
 
 public:
     static constexpr uint32_t maximum_packet_size = 0xFFFFFFFF;
@@ -3022,75 +3051,80 @@ public:
     }
     // None can be told any more, until it is set again.
     void forget() {
-        used_ = count_ = 0;
+        end_ = memory_.data;
+        count_ = 0;
         forgotten_ = true;
     }
-    uint16_t count() const { return static_cast<uint16_t>(count_); }
+    uint16_t count() const { return count_; }
+    bool can_be(uint16_t maximum) const { return memory_.size >= entry_head * maximum; }
 
     // False: it has not been set, or it has been forgotten. An empty topic: there was no room for it.
     bool find(uint16_t alias, std::string_view& topic) const {
-        for (size_t at = 0; at < used_; at += size_at(at)) {
-            topic = topic_at(at);
-            if (load_u16(memory_.data + at) == alias) return true;
-        }
-        return false;
+        const uint8_t* const at = place_of(alias);
+        if (at != end_) topic = topic_at(at);
+        return at != end_;
     }
     bool forgotten() const { return forgotten_; }
     // 0: it is none.
     uint16_t find(const std::string_view& topic) const {
-        for (size_t at = 0; at < used_; at += size_at(at))
-            if (equal(topic_at(at), topic)) return load_u16(memory_.data + at);
+        for (const uint8_t* at = memory_.data; at != end_; at += size_at(at))
+            if (equal(topic_at(at), topic)) return load_u16(at);
         return 0;
     }
     bool has_room(std::string_view topic, size_t aside = 0) const {
-        return entry_head + topic.size() + aside <= memory_.size - used_;
+        return entry_head + topic.size() + aside <= memory_.size - static_cast<size_t>(end_ - memory_.data);
     }
     // Sets an alias, or sets it anew. Of `maximum` aliases, each finds room for an entry at least.
     void set(uint16_t alias, std::string_view topic, size_t maximum = 0) {
-        for (size_t at = 0, size; at < used_; at += size) {
-            size = size_at(at);
-            if (load_u16(memory_.data + at) != alias) continue;
-            copy(memory_.data + at, memory_.data + at + size, used_ - at - size);
-            used_ -= size;
+        uint8_t* const at = place_of(alias);
+        if (at != end_) {
+            const size_t size = size_at(at);
+            end_ -= size;
+            copy(at, at + size, static_cast<size_t>(end_ - at));
             --count_;
-            break;
         }
         if (!has_room(topic, maximum > count_ ? entry_head * (maximum - count_ - 1) : 0)) topic = {};
-        uint8_t* const p = memory_.data + used_;
-        store_u16(p, alias);
-        store_u16(p + 2, static_cast<uint16_t>(topic.size()));
-        copy(p + entry_head, Bytes(topic).data(), topic.size());
-        used_ += entry_head + topic.size();
+        store_u16(end_, alias);
+        store_u16(end_ + 2, static_cast<uint16_t>(topic.size()));
+        copy(end_ + entry_head, Bytes(topic).data(), topic.size());
+        end_ += entry_head + topic.size();
         ++count_;
     }
 
 private:
-    size_t size_at(size_t at) const { return entry_head + load_u16(memory_.data + at + 2); }
-    std::string_view topic_at(size_t at) const {
-        return Bytes(memory_.data + at + entry_head, load_u16(memory_.data + at + 2)).text();
+    uint8_t* place_of(uint16_t alias) const {   // end_: nowhere
+        uint8_t* at = memory_.data;
+        while (at != end_ && load_u16(at) != alias) at += size_at(at);
+        return at;
     }
+    static size_t size_at(const uint8_t* at) { return entry_head + load_u16(at + 2); }
+    static std::string_view topic_at(const uint8_t* at) { return Bytes(at + entry_head, load_u16(at + 2)).text(); }
 
     Buffer memory_;
-    size_t used_ = 0;
-    size_t count_ = 0;
-    bool forgotten_ = false;
+    uint8_t* end_;   // of the entries. This and what follows is set by clear()
+    uint16_t count_;
+    bool forgotten_;
 };
 
 // -------------------------------------------------------------------------------------------------- 13 engine
 
-// What a server allows on one connection (5: section 3.2.2.3). The client's own limits are in the options.
+// What a server allows on one connection (5: section 3.2.2.3); its Maximum Packet Size is with the outbox. The client's
+// own limits are in the options.
 struct Limits {
-    uint16_t receive_maximum = 65535;
-    uint16_t topic_alias_maximum = 0;
-    uint16_t keep_alive = 0;       // the server's, or ours
-    QoS maximum_qos = QoS::exactly_once;
-    bool session_kept = true;      // its Session Expiry Interval is not 0
-    bool retain_available = true;
-    bool wildcard_subscription_available = true;
-    bool subscription_identifier_available = true;
-    bool shared_subscription_available = true;
-    uint32_t maximum_packet_size = 0xFFFFFFFF;
+    enum Name : uint8_t {
+        receive_maximum, topic_alias_maximum, keep_alive, maximum_qos, retain_available,
+        wildcard_subscription_available, subscription_identifier_available, shared_subscription_available, names
+    };
+    static constexpr uint8_t properties[names] = {
+        prop::receive_maximum.id, prop::topic_alias_maximum.id, prop::server_keep_alive.id, prop::maximum_qos.id,
+        prop::retain_available.id, prop::wildcard_subscription_available.id, prop::subscription_identifier_available.id,
+        prop::shared_subscription_available.id};
+    constexpr uint16_t operator[](Name name) const { return of[name]; }
+
+    uint16_t of[names];   // keep_alive: ours, unless the server has its own
+    bool session_kept;    // its Session Expiry Interval is not 0
 };
+inline constexpr Limits no_limits{{65535, 0, 0, 2, 1, 1, 1, 1}, true};
 
 // What the pump has to do with storage next; see "Storage" at the port.
 enum class StorageCall : uint8_t { none, compact, save, sync, commit };
@@ -3170,10 +3204,12 @@ public:
         : rx_(buffers.rx), outbox_(buffers.tx.data, buffers.tx.size)
 #if MQTT_ENABLE_V5
           , received_aliases_(buffers.received_aliases), sent_aliases_(buffers.sent_aliases),
-          topic_alias_maximum_(buffers.topic_alias_maximum), client_id_memory_(buffers.client_id),
-          aliases_fit_(buffers.received_aliases.size >= Aliases::entry_head * buffers.topic_alias_maximum)
+          topic_alias_maximum_(buffers.topic_alias_maximum), client_id_memory_(buffers.client_id)
 #endif
     {
+#if MQTT_ENABLE_V5
+        forget_server();
+#endif
         const uint32_t inbox = uint32_t{buffers.receive_maximum} * Inbox::entry_size;
         if (outbox_.capacity() < inbox + Outbox::for_message) return;   // told by connect()
         outbox_.set_aside(inbox);
@@ -3239,7 +3275,7 @@ public:
     MQTT_HOT Result publish(Publish& message) {
         if constexpr (has_v5) {
             if (!may_have(message.properties)) return {Error::invalid_properties};
-            return limits_.topic_alias_maximum != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
+            return limits_[Limits::topic_alias_maximum] != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
         } else {
             return enqueue_message(message, false, 0);
         }
@@ -3261,11 +3297,11 @@ public:
 
     Result subscribe(Subscribe& packet) {
         if (!accepting()) return {Error::not_started};
-        const Error refused = supported(packet);
-        if (refused != Error::ok) return {refused};
         packet.packet_id = outbox_.new_packet_id();
         if (packet.packet_id == 0) return {Error::no_space};
-        const Error error = outbox_.append(packet, Outbox::for_message).error;
+        Error error = outbox_.append(packet, Outbox::for_message).error;
+        if constexpr (has_v5)
+            if (v5_ && error == Error::ok) error = request_supported();
         return {error, error == Error::ok ? packet.packet_id : uint16_t{0}};
     }
 
@@ -3285,7 +3321,7 @@ public:
         if (!accepting()) return Error::not_started;
         if (!v5_ || !(connected() || (state_ == State::awaiting_connack && authentication_ == client)))
             return Error::not_connected;
-        if (!options_->properties.has(prop::authentication_method) || authentication_ == server)
+        if (!options_->properties.has<prop::authentication_method>() || authentication_ == server)
             return Error::invalid_argument;   // [5: MQTT-4.12.0-7]
         if (!is_method(properties)) return Error::invalid_properties;
         Disconnect packet;
@@ -3414,10 +3450,11 @@ public:
         if (n <= 0) return;
         in_begin_ = 0;
 #if MQTT_ENABLE_V5
-        limits_.keep_alive = options_->keep_alive;
+        limits_.of[Limits::keep_alive] = options_->keep_alive;
         // A server that another one named may share its sessions, or have older ones of its own.
-        server_identity_ = identity_of(host(), port(), options_->client_id);
         referred_ = !server_reference_.empty();
+        server_identity_ =
+            referred_ ? identity_of(server_reference_, reference_port_, options_->client_id) : identity_;
         server_reference_ = {};
 #endif
         if constexpr (storing)
@@ -3459,7 +3496,7 @@ public:
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
         if (!answering()) return {};
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
+        if (outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
         outbox_.admit(window());
         again_ = again_ || outbox_.stream_resends();
@@ -3691,10 +3728,10 @@ private:
         return state_ > State::stopping && state_ < State::disconnecting;
     }
     // [5: MQTT-3.1.2-21]
-    uint16_t keep_alive() const { return has_v5 ? limits_.keep_alive : options_->keep_alive; }
+    uint16_t keep_alive() const { return has_v5 ? limits_[Limits::keep_alive] : options_->keep_alive; }
     uint16_t window() const {
         const uint16_t ours = options_->in_flight_maximum;
-        return ours < limits_.receive_maximum ? ours : limits_.receive_maximum;   // [5: MQTT-3.3.4-7]
+        return ours < limits_[Limits::receive_maximum] ? ours : limits_[Limits::receive_maximum];   // [5: MQTT-3.3.4-7]
     }
 
     // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
@@ -3814,13 +3851,17 @@ private:
         OwnConnect packet{o, o.client_id, static_cast<uint8_t>(version), 0, o.keep_alive, {}};
 #if MQTT_ENABLE_V5
         // What is the default is not said.
-        PropertyBuffer<16> own;
-        if (!o.clean_session && o.session_expiry_interval != 0)
-            own.add(prop::session_expiry_interval, o.session_expiry_interval);
-        if (inbox_.capacity() != 65535) own.add(prop::receive_maximum, inbox_.capacity());
-        if (o.maximum_packet_size != 0) own.add(prop::maximum_packet_size, o.maximum_packet_size);
-        if (topic_alias_maximum_ != 0) own.add(prop::topic_alias_maximum, topic_alias_maximum_);
-        packet.more = own;
+        uint8_t own[16];
+        size_t size = 0;
+        const auto add = [&](uint8_t id, uint32_t value, unsigned bits) {
+            if (value == 0) return;
+            for (own[size++] = id; bits != 0;) own[size++] = static_cast<uint8_t>(value >> (bits -= 8));
+        };
+        add(prop::session_expiry_interval.id, o.clean_session ? 0 : o.session_expiry_interval, 32);
+        add(prop::receive_maximum.id, inbox_.capacity() != 65535 ? inbox_.capacity() : 0, 16);
+        add(prop::maximum_packet_size.id, o.maximum_packet_size, 32);
+        add(prop::topic_alias_maximum.id, topic_alias_maximum_, 16);
+        packet.more = Properties(own, size);
         if (packet.client_id.empty() && version == Version::v5) packet.client_id = client_id_;
         if (o.clean_session || (version == Version::v5 && start_clean_)) flags |= Connect::clean_session;
 #else
@@ -3915,12 +3956,10 @@ private:
             if (event.kind != Event::none) return;
         }
 #if MQTT_ENABLE_V5
-        if (outbox_.may_expire(now_) && !wants_close()) {
-            const Offset expired = outbox_.expired(now_);
-            if (expired != Outbox::nowhere) {
-                tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
-                return outbox_.expire(expired);
-            }
+        const Offset expired = outbox_.expired(now_);
+        if (expired != Outbox::nowhere && !wants_close()) {
+            tell_dropped(event, outbox_.id_of(expired), Error::message_expired);
+            return outbox_.expire(expired);
         }
 #endif
         if (!outbox_.stream_resends() || wants_close()) return;
@@ -3971,8 +4010,8 @@ private:
         switch (header.type()) {
         case PacketType::connack: return on_connack(body, event);
 #if MQTT_ENABLE_V5
-        case PacketType::disconnect: return on_disconnect(body);
-        case PacketType::auth: return on_auth(body, event);
+        case PacketType::disconnect:
+        case PacketType::auth: return on_disconnect(header.first_byte, body, event);
 #endif
         default:   // PINGRESP
             if (!body.empty()) return reject(Error::malformed_packet);
@@ -4095,11 +4134,7 @@ private:
         const bool known = message.qos == QoS::exactly_once && inbox_.has(message.packet_id);
         if (message.qos != QoS::at_most_once && !known && inbox_.full() && !finds_place()) return false;
         if constexpr (has_v5)
-            if (v5_ && !message.properties.empty()) {
-                std::string_view topic = message.topic;   // of which the address may be taken
-                if (!resolve(topic, message.properties)) return false;
-                message.topic = topic;
-            }
+            if (v5_ && !message.properties.empty() && !resolve(message)) return false;
         const bool complete = message.complete();
         if (known) {
             if (complete) answer_again(message.packet_id);
@@ -4175,40 +4210,36 @@ private:
     // Does the server take it? Without a connection, everything may be queued; resume() asks again.
     Error supported(QoS qos, bool retain) const {
         if (!v5_ || qos > QoS::exactly_once) return Error::ok;
-        if (qos > limits_.maximum_qos) return Error::qos_not_supported;
-        return retain && !limits_.retain_available ? Error::retain_not_supported : Error::ok;
+        if (static_cast<unsigned>(qos) > limits_[Limits::maximum_qos]) return Error::qos_not_supported;
+        return retain && limits_[Limits::retain_available] == 0 ? Error::retain_not_supported : Error::ok;
     }
     Error supported(std::string_view filter) const {
-        if (!limits_.shared_subscription_available && is_shared(filter))
+        if (limits_[Limits::shared_subscription_available] == 0 && is_shared(filter))
             return Error::shared_subscriptions_not_supported;
-        return !limits_.wildcard_subscription_available && has_wildcard(filter)
+        return limits_[Limits::wildcard_subscription_available] == 0 && has_wildcard(filter)
                    ? Error::wildcard_subscriptions_not_supported : Error::ok;
     }
-    Error supported(const Subscribe& packet) const {
-        if (!v5_ || packet.type != PacketType::subscribe) return Error::ok;
-        if (!limits_.subscription_identifier_available && packet.properties.has(prop::subscription_identifier))
-            return Error::subscription_identifiers_not_supported;
-        Error error = Error::ok;
-        Subscription s;
-        for (Subscriptions rest = packet.filters; error == Error::ok && rest.next_of_array(s);)
-            error = supported(s.filter);
-        return error;
-    }
     Error sendable(Offset place) const {
-        if (outbox_.wire_size(place) > limits_.maximum_packet_size) return Error::packet_too_large;
+        if (outbox_.wire_size(place) > outbox_.maximum_packet_size) return Error::packet_too_large;
         const uint8_t first = outbox_.first_byte(place);
         if (first >> 4 == 3) return supported(static_cast<QoS>(first >> 1 & 3), (first & 1) != 0);
         if (first >> 4 != 8) return Error::ok;
-        if (!limits_.subscription_identifier_available && outbox_.has_property(place, prop::subscription_identifier.id))
+        if (limits_[Limits::subscription_identifier_available] == 0 && outbox_.has_property(place, prop::subscription_identifier.id))
             return Error::subscription_identifiers_not_supported;
         Error error = Error::ok;
         std::string_view filter;
         for (Offset at = 0; error == Error::ok && outbox_.next_filter(place, at, filter);)
-            error = supported(filter);
+            error = supported({filter.data(), filter.size()});   // else a Cortex-M0 makes a memcpy()
         return error;
     }
 
 #if MQTT_ENABLE_V5
+    // The request that was appended last, which else is gone again.
+    Error request_supported() {
+        const Error error = sendable(outbox_.last());
+        if (error != Error::ok) outbox_.take_back();
+        return error;
+    }
     bool assigns_client_id(const ConnectOptions& o) const {
         return o.version == Version::v5 && client_id_memory_.size != 0;
     }
@@ -4218,10 +4249,10 @@ private:
     Error prepare_v5(const ConnectOptions& o, uint32_t identity) {
         const bool v5 = o.version != Version::v3_1_1;
         const Properties& p = o.properties;
-        if (v5 && !aliases_fit_) return Error::buffer_too_small;
-        if (v5 && (p.has(prop::session_expiry_interval) || p.has(prop::receive_maximum) ||
-                   p.has(prop::maximum_packet_size) || p.has(prop::topic_alias_maximum) ||
-                   (p.has(prop::authentication_data) && !p.has(prop::authentication_method))))
+        if (v5 && !received_aliases_.can_be(topic_alias_maximum_)) return Error::buffer_too_small;
+        if (v5 && (p.has<prop::session_expiry_interval, prop::receive_maximum, prop::maximum_packet_size,
+                         prop::topic_alias_maximum>() ||
+                   (p.has<prop::authentication_data>() && !p.has<prop::authentication_method>())))
             return Error::invalid_properties;
         if (!outbox_.set_version(v5)) return Error::no_space;
         v5_ = v5;
@@ -4241,13 +4272,18 @@ private:
         return error == Error::connection_lost && silent && !settled_;
     }
 
-    // False: it is not to be told.
-    bool closed_v5() {
+    // What is known of a server ends with the connection.
+    void forget_server() {
         received_aliases_.clear();
         sent_aliases_.clear();
         authentication_ = none;
-        limits_ = Limits{};
-        outbox_.maximum_packet_size = limits_.maximum_packet_size;
+        for (unsigned i = 0; i < Limits::names; ++i) limits_.of[i] = no_limits.of[i];
+        limits_.session_kept = true;
+        outbox_.maximum_packet_size = 0xFFFFFFFF;
+    }
+    // False: it is not to be told.
+    bool closed_v5() {
+        forget_server();
         if (state_ == State::stopped) return true;
         if (fall_back_) {   // of one attempt, this was the first half
             refuses_v5_ = error_ == Error::connection_refused;
@@ -4289,33 +4325,26 @@ private:
             start_clean_ = true;
             return Error::session_unknown;
         }
-        if (p.has(prop::response_information) &&
+        if (p.has<prop::response_information>() &&
             options_->properties.number(prop::request_response_information, 0) == 0)
             return Error::protocol_error;   // [5: MQTT-3.1.2-28]
-        const Error error = adopt(p.get(prop::assigned_client_identifier));
+        const Error error = adopt(p.bytes(prop::assigned_client_identifier));
         if (error != Error::ok) return error;
-        limits_.receive_maximum = static_cast<uint16_t>(p.number(prop::receive_maximum, limits_.receive_maximum));
-        limits_.topic_alias_maximum = static_cast<uint16_t>(p.number(prop::topic_alias_maximum, 0));
-        limits_.maximum_packet_size = p.number(prop::maximum_packet_size, limits_.maximum_packet_size);
-        limits_.keep_alive = static_cast<uint16_t>(p.number(prop::server_keep_alive, options_->keep_alive));
-        limits_.maximum_qos = static_cast<QoS>(p.number(prop::maximum_qos, 2));
+        for (unsigned i = 0; i < Limits::names; ++i)
+            limits_.of[i] = static_cast<uint16_t>(p.number(Limits::properties[i], limits_.of[i]));
         limits_.session_kept = p.number(prop::session_expiry_interval, options_->session_expiry_interval) != 0;
-        limits_.retain_available = p.number(prop::retain_available, 1) != 0;
-        limits_.wildcard_subscription_available = p.number(prop::wildcard_subscription_available, 1) != 0;
-        limits_.subscription_identifier_available = p.number(prop::subscription_identifier_available, 1) != 0;
-        limits_.shared_subscription_available = p.number(prop::shared_subscription_available, 1) != 0;
-        if (limits_.maximum_packet_size < outbox_.answer_size()) return Error::protocol_error;   // it wants no answers
-        outbox_.maximum_packet_size = limits_.maximum_packet_size;
+        outbox_.maximum_packet_size = p.number(prop::maximum_packet_size, outbox_.maximum_packet_size);
+        if (outbox_.maximum_packet_size < outbox_.answer_size()) return Error::protocol_error;   // it wants no answers
         start_clean_ = false;
         return Error::ok;
     }
-    Error adopt(const Optional<std::string_view>& assigned) {
+    Error adopt(const Bytes& assigned) {
         if (!options_->client_id.empty() || !client_id_.empty()) return Error::ok;
-        if (!assigned) return Error::protocol_error;   // [5: MQTT-3.2.2-16]
+        if (assigned.data() == nullptr) return Error::protocol_error;   // [5: MQTT-3.2.2-16]
         if (client_id_memory_.size == 0) return Error::ok;
-        if (assigned->size() > client_id_memory_.size) return Error::buffer_too_small;
-        copy(client_id_memory_.data, Bytes(*assigned).data(), assigned->size());
-        client_id_ = Bytes(client_id_memory_.data, assigned->size()).text();
+        if (assigned.size() > client_id_memory_.size) return Error::buffer_too_small;
+        copy(client_id_memory_.data, assigned.data(), assigned.size());
+        client_id_ = Bytes(client_id_memory_.data, assigned.size()).text();
         return Error::ok;
     }
     uint32_t room_for_client_id(const ConnectOptions& o) const {
@@ -4323,44 +4352,47 @@ private:
     }
     // The same authentication method as in CONNECT, or none [5: MQTT-4.12.0-5, -6].
     bool is_method(const Properties& properties) const {
-        const Optional<std::string_view> ours = options_->properties.get(prop::authentication_method);
-        const Optional<std::string_view> theirs = properties.get(prop::authentication_method);
-        return ours.has_value() == theirs.has_value() && equal(*ours, *theirs);
+        const Bytes ours = options_->properties.bytes(prop::authentication_method);
+        const Bytes theirs = properties.bytes(prop::authentication_method);
+        return (ours.data() == nullptr) == (theirs.data() == nullptr) && equal(ours.text(), theirs.text());
     }
 
     // The server ends it: CONNACK or DISCONNECT.
     void refused_v5(const Properties& properties) {
         last_properties_ = properties;
         const bool elsewhere = reason_ == ReasonCode::use_another_server || reason_ == ReasonCode::server_moved;
-        if (elsewhere && options_->follow_server_reference)
-            follow(properties.get(prop::server_reference).value_or(std::string_view()));
+        if (elsewhere && options_->follow_server_reference) follow(properties.bytes(prop::server_reference).text());
     }
     // The first of a list of NAME, NAME:PORT, [ADDRESS] and [ADDRESS]:PORT (5: section 4.11). It stays in rx until
     // then.
     void follow(std::string_view reference) {
-        reference = front(reference, find(reference, ' '));
         const bool brackets = !reference.empty() && reference[0] == '[';
-        const size_t end = find(reference, brackets ? ']' : ':');
-        if (brackets && end == reference.size()) return;
-        std::string_view name = front(reference, end);
-        if (brackets) name.remove_prefix(1);
-        reference.remove_prefix(brackets ? end + 1 : end);
-        uint32_t port = reference.empty() ? options_->port : 0U;
-        for (size_t i = 1; i < reference.size(); ++i) {
-            const unsigned digit = static_cast<unsigned>(reference[i]) - '0';
-            if (reference[0] != ':' || digit > 9 || port > 6553) return;
-            port = port * 10 + digit;
+        size_t i = find(reference, brackets ? ']' : ':', ' ');
+        std::string_view name = front(reference, i);
+        if (brackets) {
+            if (i == reference.size() || reference[i++] != ']') return;
+            name.remove_prefix(1);
+        }
+        uint32_t port = options_->port;
+        if (i != reference.size() && reference[i] != ' ') {
+            if (reference[i] != ':') return;
+            for (port = 0; ++i != reference.size() && reference[i] != ' ';) {
+                const unsigned digit = static_cast<unsigned>(reference[i]) - '0';
+                if (digit > 9 || port > 6553) return;
+                port = port * 10 + digit;
+            }
         }
         if (port == 0 || port > 65535) return;
         server_reference_ = name;
         reference_port_ = static_cast<uint16_t>(port);
     }
-    MQTT_APART Step on_disconnect(const Bytes& body) {
+    MQTT_APART Step on_disconnect(uint8_t first_byte, const Bytes& body, Event& event) {   // or AUTH
         Disconnect packet;
-        const Error error = decode_body(first_byte_of(PacketType::disconnect), body, packet, Version::v5);
+        const Error error = decode_body(first_byte, body, packet, Version::v5);
         if (error != Error::ok) return reject(error);
+        if (packet.type == PacketType::auth) return on_auth(packet, body.empty(), event);
         if (packet.reason == ReasonCode::disconnect_with_will_message ||
-            packet.properties.has(prop::session_expiry_interval))   // only a client has these [5: MQTT-3.14.2-2]
+            packet.properties.has<prop::session_expiry_interval>())   // only a client has these [5: MQTT-3.14.2-2]
             return reject(Error::protocol_error);
         reason_ = packet.reason;
         refused_v5(packet.properties);
@@ -4369,7 +4401,7 @@ private:
     }
     bool may_send(const Disconnect& packet) const {
         const bool kept = !options_->clean_session && options_->session_expiry_interval != 0;
-        return !packet.properties.has(prop::server_reference) &&
+        return !packet.properties.has<prop::server_reference>() &&
                (kept || packet.properties.number(prop::session_expiry_interval, 0) == 0);   // section 3.14.2.2.2
     }
 
@@ -4380,17 +4412,14 @@ private:
     }
 
     // Section 4.12.
-    MQTT_APART Step on_auth(const Bytes& body, Event& event) {
-        Disconnect packet;
-        const Error error = decode_body(first_byte_of(PacketType::auth), body, packet, Version::v5);
-        if (error != Error::ok) return reject(error);
+    Step on_auth(const Disconnect& packet, bool short_form, Event& event) {
         const bool starting = state_ == State::awaiting_connack;
         const bool expected = packet.reason == ReasonCode::continue_authentication ||
                               (packet.reason == ReasonCode::success && !starting);
-        if (!expected || !options_->properties.has(prop::authentication_method) ||
+        if (!expected || !options_->properties.has<prop::authentication_method>() ||
             authentication_ != (starting ? none : server) ||
-            !(is_method(packet.properties) || body.empty()) ||   // what is left out altogether is a success
-            (quiet() && (packet.properties.has(prop::reason_string) || packet.properties.has(prop::user_property))))
+            !(is_method(packet.properties) || short_form) ||   // what is left out altogether is a success
+            (quiet() && packet.properties.has<prop::reason_string, prop::user_property>()))
             return reject(Error::protocol_error);
         settled_ = true;
         authentication_ = packet.reason == ReasonCode::success ? none : client;
@@ -4405,29 +4434,28 @@ private:
 
     // Topic aliases are ours to set, identifiers the server's [5: MQTT-3.3.4-6].
     static bool may_have(const Properties& p) {
-        return p.empty() || (!p.has(prop::topic_alias) && !p.has(prop::subscription_identifier));
+        return p.empty() || !p.has<prop::topic_alias, prop::subscription_identifier>();
     }
     // Section 3.3.2.3.3.
     MQTT_HOT Result enqueue_expiring(Publish& message, bool stream, uint32_t size) {
         const Result result = enqueue_message(message, stream, size);
-        if (message.properties.empty() || !result.ok()) return result;
-        const Optional<uint32_t> expiry = message.properties.get(prop::message_expiry_interval);
-        if (expiry) outbox_.expires_in(*expiry, now_);
+        if (!message.properties.empty() && result.ok()) outbox_.last_expires(now_);
         return result;
     }
     // Only QoS 0: what may be sent again on another connection has its topic with it.
     Result publish_aliased(Publish& message) {
-        const bool possible = v5_ && connected() && message.qos == QoS::at_most_once && message.topic.size() > 3;
+        const bool possible = connected() && message.qos == QoS::at_most_once && message.topic.size() > 3;
         if (!possible) return enqueue_expiring(message, false, 0);
         const std::string_view topic = message.topic;
         uint16_t alias = sent_aliases_.find(topic);
         const bool is_new = alias == 0;
-        if (is_new && (sent_aliases_.count() == limits_.topic_alias_maximum || !sent_aliases_.has_room(topic)))
+        if (is_new && (sent_aliases_.count() == limits_[Limits::topic_alias_maximum] || !sent_aliases_.has_room(topic)))
             sent_aliases_.clear();
         if (is_new && !sent_aliases_.has_room(topic)) return enqueue_expiring(message, false, 0);
         if (is_new) alias = static_cast<uint16_t>(sent_aliases_.count() + 1);
-        PropertyBuffer<3> own;
-        own.add(prop::topic_alias, alias);
+        uint8_t own[3];
+        own[0] = prop::topic_alias.id;
+        store_u16(own + 1, alias);
         message.more = own;
         if (!is_new) message.topic = {};
         const Result result = enqueue_expiring(message, false, 0);
@@ -4438,14 +4466,14 @@ private:
         return enqueue_expiring(message, false, 0);
     }
     // Puts the topic in the place of its alias. False: the server must not use it, or we have missed what it is for.
-    MQTT_APART bool resolve(std::string_view& topic, Properties properties) {
-        const uint16_t alias = static_cast<uint16_t>(properties.number(prop::topic_alias, 0));
+    MQTT_APART bool resolve(Message& message) {
+        const uint16_t alias = static_cast<uint16_t>(message.properties.number(prop::topic_alias, 0));
         if (alias == 0) return true;
         Error error = alias > topic_alias_maximum_ ? Error::topic_alias_invalid : Error::ok;
         if (error == Error::ok) {
-            if (!topic.empty())
-                received_aliases_.set(alias, topic, topic_alias_maximum_);
-            else if (!received_aliases_.find(alias, topic))   // begins anew, so that nothing is lost
+            if (!message.topic.empty())
+                received_aliases_.set(alias, message.topic, topic_alias_maximum_);
+            else if (!received_aliases_.find(alias, message.topic))   // begins anew, so that nothing is lost
                 error = received_aliases_.forgotten() ? Error::buffer_too_small : Error::protocol_error;
         }
         if (error == Error::ok) return true;
@@ -4457,10 +4485,11 @@ private:
     static uint32_t room_for_client_id(const ConnectOptions&) { return 0; }
     static bool falling_back() { return false; }
     uint32_t server_identity() const { return identity_; }
+    Error request_supported();
     void ended_by(const Disconnect&);
     bool may_send(const Disconnect&) const;        // what is not called need not be there
     bool unasked(const Properties&) const;
-    bool resolve(std::string_view&, Properties);
+    bool resolve(Message&);
     Result publish_aliased(Publish&);
     static bool may_have(const Properties&);
     Result enqueue_expiring(Publish&, bool, uint32_t);
@@ -4753,6 +4782,17 @@ private:
     bool drained_ = true;                  // nothing that has come is left to be looked at ...
     bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
+#if MQTT_ENABLE_V5
+    bool v5_ = false;                      // the version of this connection, or attempt
+    bool settled_ = false;                 // the server has shown that it knows it
+    bool fall_back_ = false;               // it seems that it does not
+    bool refuses_v5_ = false;              // it said so
+    bool start_clean_ = false;             // the next CONNECT begins a new session
+    bool referred_ = false;                // another server named the one of this connection
+    enum : uint8_t { none, server, client } authentication_;   // whose turn it is
+#else
+    static constexpr bool v5_ = false;
+#endif
     uint16_t to_skip_ = 0;                 // bytes of a topic that does not fit, to be passed over
 
     const ConnectOptions* options_ = nullptr;
@@ -4780,18 +4820,9 @@ private:
     std::string_view client_id_;           // what the server assigned
     std::string_view server_reference_;    // where to connect to next, in rx; empty: to options_->host
     Properties last_properties_;           // of the packet that ended the connection, in rx
-    enum : uint8_t { none, server, client } authentication_ = none;   // whose turn it is
-    bool aliases_fit_;
-    bool v5_ = false;                      // the version of this connection, or attempt
-    bool settled_ = false;                 // the server has shown that it knows it
-    bool fall_back_ = false;               // it seems that it does not
-    bool refuses_v5_ = false;              // it said so
-    uint32_t server_identity_ = 0;         // identity_, but for a server that another one named
-    bool referred_ = false;                // ... which is the one of this connection
-    bool start_clean_ = false;             // the next CONNECT begins a new session
+    uint32_t server_identity_ = 0;         // identity_, but for a server that another one named (referred_)
 #else
-    static constexpr Limits limits_{};     // 3.1.1 has none
-    static constexpr bool v5_ = false;
+    static constexpr Limits limits_ = no_limits;
 #endif
 };
 
