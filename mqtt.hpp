@@ -710,8 +710,8 @@ struct Buffers {
     Buffer rx;
     // The outbox: unsent packets, and QoS 1 and 2 messages until they are answered. Of its bytes, 3 for each of
     // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside. Each message takes its
-    // packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2 an index entry of 4 bytes
-    // (2 where size_t has 16 bits). A quarter of slack keeps the moving of memory rare. When it is full:
+    // packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2, where the library is quick (see
+    // MQTT_SMALL), an index entry of 4 bytes. A quarter of slack keeps the moving of memory rare. When it is full:
     // Error::no_space.
     Buffer tx;
     // How many received QoS 1 and 2 messages may be unfinished at once: not yet acknowledged by the application, or
@@ -813,7 +813,7 @@ constexpr size_t connect_size(const ConnectOptions& options, size_t assigned = 0
 // Bytes of `tx` for this many QoS 1 or 2 messages, queued or unanswered at once, each of up to `message_size` bytes of
 // topic, payload and (in MQTT 5; 4 bytes more if there are any) properties; at most.
 constexpr size_t tx_size(size_t messages, size_t message_size, uint16_t receive_maximum = 20) {
-    return 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + 4);
+    return 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + (wide ? 4 : 0));
 }
 
 // Something published. Received whole (offset 0, total = payload.size()) or, if larger than `rx`, in pieces: same
@@ -1907,10 +1907,13 @@ struct OutboxLog {
 //     | packets, live and dead ...  | written | half-written | not yet |    free    | ... index of kept records |
 //       begin_                         mark: main        sent        end            entry(hi_ - 1)    entry(lo_)
 //
-// Unsent bytes are contiguous, so one write flushes them; packets carry their own length, so they need no list. The
-// index has the place of each kept record, ordered by the age of its packet id: ids are given in sequence, so the place
-// is guessed from the id, and found by bisection if records in between have gone. Neither sending nor an answer in
-// order depends on how many are in flight. Dead packets are removed all at once when room is needed.
+// Unsent bytes are contiguous, so one write flushes them; packets carry their own length, so they need no list. Dead
+// packets are removed all at once when room is needed.
+//
+// Where it shall be quick, the index has the place of each kept record, ordered by the age of its packet id: ids are
+// given in sequence, so the place is guessed from the id, and found by bisection if records in between have gone. Neither
+// sending nor an answer in order depends on how many are in flight. Where it shall be small, there is no index, and
+// `begin_` is 0: a record is looked for from the first packet on.
 //
 // After a reconnect there can be more QoS 1 and 2 messages than may be in flight. They wait, and what is not a message
 // goes ahead of them: then there are two cursors, `main` at the first message that waits, `ahead` at the first other
@@ -1922,7 +1925,7 @@ template <bool storing> class BasicOutbox : private If<storing, OutboxLog> {
 public:
     using Offset = std::conditional_t<(sizeof(size_t) < 4), uint16_t, uint32_t>;
     static constexpr Offset nowhere = static_cast<Offset>(-1);
-    static constexpr size_t entry_size = sizeof(Offset);
+    static constexpr size_t entry_size = wide ? sizeof(uint32_t) : 0;
 
     // What each kind of packet must leave free, so that the ones below it always find room: a server that is waiting
     // for our acknowledgement or ping is never kept waiting by messages.
@@ -1957,15 +1960,10 @@ public:
     // Room for an answer to whatever comes next? If not even after tidying up, nothing more is read.
     bool can_answer() { return make_room(answer_size(), for_answer); }
 
-    // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room. The oldest kept
-    // record comes first in the index, so an id is in use only if that one has it; then it goes to the end, as if it
-    // were new.
+    // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room.
     MQTT_HOT uint16_t new_packet_id() {
-        Offset tries = count();
-        while (lo_ != hi_ && id_at(entry(lo_)) == next_id_) {
-            if (tries-- == 0 || !make_room(1, entry_size)) return 0;
-            set_entry(hi_++, entry(lo_++));
-            drop_dead_entries();
+        for (uint16_t tries = 65535; in_use(next_id_); --tries) {
+            if (tries == 0 || !pass_over()) return 0;
             step_id();
         }
         return next_id_;
@@ -2034,11 +2032,7 @@ public:
                 continue;
             }
             gone = true;
-            if (place == begin_ && place != at_[stream]) {
-                begin_ = next;   // nothing before it, nothing to remember
-            } else {
-                forget(place);
-            }
+            forget(place);
         }
         // What was forgotten at the very end is free at once; where it shall be small, when room is needed.
         if (wide && next == at_[end] && live_end < next && begin_ < next) {
@@ -2047,7 +2041,7 @@ public:
                 if (mark != nowhere && mark > live_end) mark = live_end;
             holes_ = holes;
         }
-        if (!wide || gone) trim();   // asking costs more flash than an idle look
+        if (gone) trim();
     }
 
     // One at a time: the next one is not due before this one has been written.
@@ -2060,10 +2054,10 @@ public:
 
     // The place of the record with this id that has been fully written and not been answered, or nowhere.
     MQTT_HOT Offset find(uint16_t id) const {
-        Offset place;
-        if (locate(id, place) == nowhere) return nowhere;
+        const Offset place = place_of(id);
+        if (place == nowhere) return nowhere;
         const bool incomplete = place >= at_[lane_of(place)] || (place == at_[stream] && stream_left_ != 0);
-        return is_dead(data_[place]) || incomplete ? nowhere : place;
+        return incomplete ? nowhere : place;
     }
     MQTT_HOT static const Transition* answer_to(uint8_t first_byte) {
         const uint8_t record = first_byte & ((first_byte >> 4) == 3 ? 0xF6 : 0xF7);
@@ -2105,15 +2099,12 @@ public:
         trim();
     }
 
-    // PUBREC came: a PUBREL at the end takes the message's place in the index, and the payload's room is free.
-    // Needs can_answer().
-    MQTT_APART void release(uint16_t id) {
+    // PUBREC came: a PUBREL at the end takes the message's place, of which the room is free. Needs can_answer().
+    MQTT_APART void release(Offset message) {
+        const uint16_t id = id_at(message);
+        set_entry(locate(id), at_[end]);
         (void)append(first_byte_of(PacketType::pubrel), id, for_answer);
-        Offset message = nowhere;   // never: it is there
-        const Offset k = locate(id, message);
-        set_entry(k, static_cast<Offset>(at_[end] - 4));
-        ++kept_;
-        kill(message);
+        forget(message);
         trim();
     }
 
@@ -2183,7 +2174,7 @@ public:
         if (growth > room(for_message)) return false;
         const Offset from_end = at_[end] + growth;
         copy(data_ + growth, data_, at_[end]);
-        for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
+        move_entries(growth);
         if (at_[stream] != nowhere) at_[stream] += growth;
         Offset to = 0, size;
         if constexpr (storing)
@@ -2192,7 +2183,7 @@ public:
         for (Offset from = growth; from < from_end; from += size) {
             size = size_at(from);
             if constexpr (storing) move_stored_marks(from, to);
-            const Offset k = awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
+            const Offset k = wide && awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             const Offset header = body_of(from) - from;
             const bool has = has_properties(from);
             const Offset front = has ? properties_at(from) - from - header : size - header;
@@ -2328,7 +2319,10 @@ public:
         return dropped;
     }
     // Bytes in use, of capacity().
-    size_t used() const { return at_[end] - begin_ + count() * entry_size; }
+    size_t used() {
+        if (!wide) compact();
+        return at_[end] - begin_ + count() * entry_size;
+    }
 
     // ---- storage
 
@@ -2374,8 +2368,8 @@ public:
     }
     bool is_open() const { return mode_ == open; }
     bool is_taken(uint16_t id) const {
-        Offset place;
-        return locate(id, place) == nowhere || place < at_[taken];
+        const Offset place = place_of(id);
+        return place == nowhere || place < at_[taken];
     }
     uint16_t admitted_last() const { return mode_ == waiting ? log().admitted : uint16_t{0}; }
     Bytes finished_ids(uint8_t* out) {   // 2 bytes each
@@ -2424,15 +2418,9 @@ public:
         } else if (packet[0] >> 4 != 3) {
             return false;
         }
-        Offset k = locate(id);
-        if (k != nowhere) {   // PUBREL comes instead of its message
-            if (!is_dead(data_[entry(k)])) --kept_;
-            forget(entry(k));
-            for (--hi_; k < hi_; ++k) set_entry(k, entry(k + 1));
-        }
+        kill_record(id);   // PUBREL comes instead of its message
         at_[end] += static_cast<Offset>(size);
-        for (k = hi_++; k > lo_ && age_of(id_at(entry(k - 1))) < age_of(id); --k) set_entry(k, entry(k - 1));
-        set_entry(k, place);
+        insert_entry(id, place);
         ++kept_;
         trim();
         return true;
@@ -2440,26 +2428,19 @@ public:
     void restore_next_id(uint16_t id) { next_id_ = id != 0 ? id : uint16_t{1}; }
     uint16_t next_id() const { return next_id_; }
     void restore_finished(uint16_t id) {
-        const Offset k = locate(id);
-        if (k != nowhere && !is_dead(data_[entry(k)])) kill(entry(k));
+        kill_record(id);
         trim();
     }
     // All messages up to this id, by age, may have been sent.
     void restore_sent(uint16_t id) {
-        for (Offset k = lo_; k < hi_; ++k)
-            if (is_message(data_[entry(k)]) && age_of(id_at(entry(k))) >= age_of(id)) mark_sent(entry(k), true);
+        for (Offset place = begin_; place < at_[end]; place += size_at(place))
+            if (is_message(data_[place]) && age_of(id_at(place)) >= age_of(id)) mark_sent(place, true);
     }
-    void restore_all_sent() {
-        for (Offset k = lo_; k < hi_; ++k)
-            if (is_message(data_[entry(k)])) mark_sent(entry(k), true);
-    }
+    void restore_all_sent() { restore_sent(next_id_); }
     void forget_all() {
-        for (Offset& mark : at_)
-            if (mark != nowhere) mark = 0;
-        begin_ = lo_ = hi_ = 0;
+        clear();
         kept_ = 0;
         next_id_ = 1;
-        holes_ = false;
     }
     // The version of the packets that follow. False: it is not built in.
     bool restore_version(bool v5) {
@@ -2484,7 +2465,7 @@ public:
 
     // ---- sizes
 
-    Offset count() const { return static_cast<Offset>(hi_ - lo_); }   // of index entries
+    Offset count() const { return hi_ - lo_; }                        // of index entries
     uint16_t kept() const { return kept_; }                           // QoS 1 and 2 messages not finished
     Offset capacity() const { return capacity_; }
     void set_aside(uint32_t size) { capacity_ = static_cast<Offset>(capacity_ - size); }
@@ -2599,19 +2580,48 @@ private:
 
     // ---- the index
 
-    uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
-    Offset entry(Offset k) const {
-        return static_cast<Offset>(entry_size == 4 ? load_u32(entry_address(k)) : load_u16(entry_address(k)));
-    }
-    void set_entry(Offset k, Offset place) {
-        if (entry_size == 4) store_u32(entry_address(k), place);
-        else store_u16(entry_address(k), static_cast<uint16_t>(place));
-    }
-
     uint16_t age_of(uint16_t id) const { return static_cast<uint16_t>(next_id_ - id); }
+
+#if MQTT_SMALL
+    // Of the live record with this id; or nowhere.
+    Offset place_of(uint16_t id) const {
+        for (Offset place = 0; place < at_[end]; place += size_at(place))
+            if (!is_dead(data_[place]) && id_of(place) == id) return place;
+        return nowhere;
+    }
+    bool in_use(uint16_t id) const { return place_of(id) != nowhere; }
+    // There is none to be kept in order.
+    static bool pass_over() { return true; }
+    static Offset locate(uint16_t) { return nowhere; }
+    static void set_entry(Offset, Offset) {}
+    static void move_entries(Offset) {}
+    static void append_entry(Offset) {}
+    static void insert_entry(uint16_t, Offset) {}
+    static void trim() {}
+    static bool slide() { return false; }
+    void clear() {
+        for (Offset& mark : at_)
+            if (mark != nowhere) mark = 0;
+        holes_ = false;
+    }
+#else
+    uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
+    Offset entry(Offset k) const { return load_u32(entry_address(k)); }
+    void set_entry(Offset k, Offset place) { store_u32(entry_address(k), place); }
+    void move_entries(Offset by) {
+        for (Offset k = lo_; k < hi_; ++k) set_entry(k, entry(k) + by);
+    }
+    void append_entry(Offset place) { set_entry(hi_++, place); }
+    // Where its age puts it, instead of the one of this id.
+    void insert_entry(uint16_t id, Offset place) {
+        Offset k = locate(id);
+        if (k != nowhere)
+            for (--hi_; k < hi_; ++k) set_entry(k, entry(k + 1));
+        for (k = hi_++; k > lo_ && age_of(id_at(entry(k - 1))) < age_of(id); --k) set_entry(k, entry(k - 1));
+        set_entry(k, place);
+    }
     // The entry of a packet id, or nowhere. How far ids are behind the oldest one orders the index also where they wrap
-    // around; an entry that is out of date still has the bytes of its packet. Where it shall be quick, the first look is
-    // as far behind, else at the oldest one.
+    // around; an entry that is out of date still has the bytes of its packet. The first look is as far behind.
     Offset locate(uint16_t id) const {
         Offset place;
         return locate(id, place);
@@ -2621,8 +2631,8 @@ private:
         place = entry(lo_);
         const uint16_t first = id_at(place), behind = static_cast<uint16_t>(id - first);
         Offset low = lo_, high = hi_, probe = lo_;
-        if (wide && behind == 0) return probe;
-        if (wide && behind < hi_ - lo_) probe += behind;
+        if (behind == 0) return probe;
+        if (behind < hi_ - lo_) probe += behind;
         for (; low < high; probe = low + (high - low) / 2) {
             place = entry(probe);
             const uint16_t other = static_cast<uint16_t>(id_at(place) - first);
@@ -2634,6 +2644,65 @@ private:
         }
         return nowhere;
     }
+    // Of the live record with this id; or nowhere.
+    MQTT_HOT Offset place_of(uint16_t id) const {
+        Offset place;
+        return locate(id, place) == nowhere || is_dead(data_[place]) ? nowhere : place;
+    }
+    // The oldest record comes first, so an id is in use only if that one has it; then it goes to the end, as if it were
+    // new.
+    MQTT_HOT bool in_use(uint16_t id) const { return lo_ != hi_ && id_at(entry(lo_)) == id; }
+    bool pass_over() {
+        if (!make_room(1, entry_size)) return false;
+        append_entry(entry(lo_++));
+        drop_dead_entries();
+        return true;
+    }
+    // Behind trim(), the first entry of the index is a live one.
+    MQTT_HOT void drop_dead_entries() {
+        while (lo_ != hi_ && is_dead(data_[entry(lo_)])) ++lo_;
+    }
+    // Dead packets and entries in front cost nothing to remove.
+    MQTT_HOT void trim() {
+        while (begin_ < at_[end] && is_dead(data_[begin_])) {
+            const Offset size = size_at(begin_);
+            if (begin_ == at_[stream]) at_[stream] = nowhere;
+            begin_ += size;
+        }
+        if (begin_ == at_[end]) return clear();
+        drop_dead_entries();
+        if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
+            for (Offset& mark : at_)
+                if (mark != nowhere && mark < begin_) mark = begin_;
+        }
+    }
+    MQTT_HOT void clear() {
+        at_[main] = at_[sent] = at_[end] = 0;
+        for (unsigned m = taken; m < marks; ++m)
+            if (at_[m] != nowhere) at_[m] = 0;
+        if (at_[ahead] != nowhere) at_[ahead] = 0;
+        if (at_[gate] != nowhere) at_[gate] = 0;
+        begin_ = lo_ = hi_ = 0;
+        holes_ = false;
+    }
+    // Only live entries are left, from 0 on. If no packet in between is dead, all of them move at once. True: they have.
+    bool slide() {
+        const Offset by = holes_ ? 0 : begin_;
+        Offset live = 0;
+        for (Offset k = lo_; k < hi_; ++k) {
+            const Offset place = entry(k);
+            if (place >= begin_ && !is_dead(data_[place])) set_entry(live++, place - by);
+        }
+        lo_ = 0;
+        hi_ = live;
+        if (!holes_) {
+            copy(data_, data_ + by, at_[end] - by);
+            for (Offset& mark : at_)
+                if (mark != nowhere) mark -= by;
+        }
+        return !holes_;
+    }
+#endif
 
     // ---- memory
 
@@ -2667,7 +2736,7 @@ private:
         last_ = place;
 #endif
         if (kept) {
-            set_entry(hi_++, place);
+            append_entry(place);
             step_id();
             if (counts(data_[place])) ++kept_;
         }
@@ -2691,6 +2760,10 @@ private:
         if (counts(data_[place])) --kept_;
         forget(place);
     }
+    void kill_record(uint16_t id) {
+        const Offset place = place_of(id);
+        if (place != nowhere) kill(place);
+    }
     // The same for good: storage may forget it, too.
     MQTT_HOT void finish(Offset place) {
         if constexpr (storing)
@@ -2703,34 +2776,7 @@ private:
     // The same for what has no entry in the index.
     void forget(Offset place) {
         data_[place] |= dead;
-        if (place != begin_) holes_ = true;
-    }
-    // Behind trim(), the first entry of the index is a live one.
-    MQTT_HOT void drop_dead_entries() {
-        while (lo_ != hi_ && is_dead(data_[entry(lo_)])) ++lo_;
-    }
-    // Dead packets and entries in front cost nothing to remove.
-    MQTT_HOT void trim() {
-        while (begin_ < at_[end] && is_dead(data_[begin_])) {
-            const Offset size = size_at(begin_);
-            if (begin_ == at_[stream]) at_[stream] = nowhere;
-            begin_ += size;
-        }
-        if (begin_ == at_[end]) {
-            at_[main] = at_[sent] = at_[end] = 0;
-            for (unsigned m = taken; m < marks; ++m)
-                if (at_[m] != nowhere) at_[m] = 0;
-            if (at_[ahead] != nowhere) at_[ahead] = 0;
-            if (at_[gate] != nowhere) at_[gate] = 0;
-            begin_ = lo_ = hi_ = 0;
-            holes_ = false;
-            return;
-        }
-        drop_dead_entries();
-        if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
-            for (Offset& mark : at_)
-                if (mark != nowhere && mark < begin_) mark = begin_;
-        }
+        if (!wide || place != begin_) holes_ = true;
     }
     // All that is live is to be sent, from the front, and nothing goes out yet.
     void close() {
@@ -2744,42 +2790,30 @@ private:
         const Offset old_end = at_[end];
         trim();
         if (begin_ == 0 && lo_ == 0 && !holes_) return at_[end] != old_end;
-        Offset live = 0;
-        const bool at_once = wide && !holes_;        // all that is live moves ...
-        const Offset by = at_once ? begin_ : 0;      // ... by so much
-        for (Offset k = lo_; k < hi_; ++k) {
-            const Offset place = entry(k);
-            if (place >= begin_ && !is_dead(data_[place])) set_entry(live++, place - by);
-        }
-        lo_ = 0;
-        hi_ = live;
-        if (at_once) {
-            copy(data_, data_ + by, at_[end] - by);
-            for (Offset& mark : at_)
-                if (mark != nowhere) mark -= by;
-            begin_ = 0;
-            return true;
-        }
-        Offset to = 0, size;
-        for (Offset from = begin_; from < old_end; from += size) {
-            size = size_at(from);
-            const bool keep = !is_dead(data_[from]);
-            const Offset k = keep && awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
-            for (Offset& mark : at_) {
-                if (mark < from || mark - from >= size) continue;
-                if (!keep && &mark == &at_[stream])
-                    mark = nowhere;
-                else
-                    mark = keep ? mark - from + to : to;
+        if (!slide()) {
+            Offset to = 0, size;
+            for (Offset from = begin_; from < old_end; from += size) {
+                size = size_at(from);
+                const bool keep = !is_dead(data_[from]);
+                const Offset k = wide && keep && awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
+                for (Offset& mark : at_) {
+                    if (mark < from || mark - from >= size) continue;
+                    if (!keep && &mark == &at_[stream])
+                        mark = nowhere;
+                    else
+                        mark = keep ? mark - from + to : to;
+                }
+                if (!keep) continue;
+                if (from != to) copy(data_ + to, data_ + from, size);
+                if (k != nowhere) set_entry(k, to);
+                to += size;
             }
-            if (!keep) continue;
-            if (from != to) copy(data_ + to, data_ + from, size);
-            if (k != nowhere) set_entry(k, to);
-            to += size;
+            for (Offset& mark : at_)
+                if (mark == old_end) mark = to;
         }
-        for (Offset& mark : at_)
-            if (mark == old_end) mark = to;
+#if !MQTT_SMALL
         begin_ = 0;
+#endif
         holes_ = false;
         return true;
     }
@@ -2795,8 +2829,12 @@ private:
     uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
     uint8_t* data_;
     Offset capacity_;
+#if MQTT_SMALL
+    static constexpr Offset begin_ = 0, lo_ = 0, hi_ = 0;
+#else
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
+#endif
     Offset at_[marks] = {0, 0, 0, 0, nowhere, 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
@@ -3281,7 +3319,7 @@ public:
         return outbox_.drop_waiting(most, topic, count);
     }
     size_t drop_aged() { return outbox_.drop_aged(); }
-    size_t used() const { return outbox_.used(); }
+    size_t used() { return outbox_.used(); }
 
     // ---- events
 
@@ -3370,7 +3408,7 @@ public:
         return options_->port;
     }
     uint16_t unacknowledged() const { return outbox_.kept(); }
-    bool busy() const { return outbox_.count() != 0 || !outbox_.last_written() || inbox_.has_open(); }
+    bool busy() { return outbox_.used() != 0 || inbox_.has_open(); }
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::failed; }
 
@@ -4113,7 +4151,7 @@ private:
                 return reject(Error::protocol_error);   // [MQTT-3.8.4-5]
             kind = transition.event;
             if (pubrec && granted(answer.reason)) {
-                outbox_.release(answer.packet_id);
+                outbox_.release(place);
             } else {
                 if (pubrec) kind = Event::acknowledged;   // refused [5: MQTT-4.4.0-2]
                 outbox_.erase(place);
