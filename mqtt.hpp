@@ -1915,10 +1915,9 @@ struct OutboxLog {
 // sending nor an answer in order depends on how many are in flight. Where it shall be small, there is no index, and
 // `begin_` is 0: a record is looked for from the first packet on.
 //
-// After a reconnect there can be more QoS 1 and 2 messages than may be in flight. They wait, and what is not a message
-// goes ahead of them: then there are two cursors, `main` at the first message that waits, `ahead` at the first other
-// packet that has not been written, and what goes out is a run of either, up to `gate`. A message whose payload
-// comes from elsewhere has the gate behind its header.
+// After a reconnect there can be more QoS 1 and 2 messages than may be in flight. Then what goes out ends at `gate`,
+// where those begin that wait, and what comes behind them and is not a message changes places with them. A message whose
+// payload comes from elsewhere has the gate behind its header.
 //
 // `storing`: nothing goes out before `durable`, and what is before `taken` has been handed to storage; see Log.
 template <bool storing> class BasicOutbox : private If<storing, OutboxLog> {
@@ -1971,7 +1970,7 @@ public:
 
     // ---- sending
 
-    // Chooses what goes out next: messages as long as fewer than `maximum` are in flight, then others. Before unsent().
+    // Lets go out what may: messages as long as fewer than `maximum` are in flight, and what is none. Before unsent().
     MQTT_HOT void admit(uint16_t maximum) {
         if (mode_ == closed || !between_packets()) return;
         if (mode_ == open) {
@@ -1979,30 +1978,32 @@ public:
             return;
         }
         if (at_[sent] < at_[gate]) return;
-        while (at_[main] < at_[ahead] && !is_message(data_[at_[main]])) at_[main] += size_at(at_[main]);
-        overtaking_ = false;
-        if (at_[main] == at_[ahead] && kept_ <= maximum && !stream_pending()) {   // nobody has to wait any more
-            mode_ = open;
-            at_[ahead] = at_[gate] = nowhere;
-            at_[sent] = at_[main];
-            return;
+        Offset to = at_[gate];
+        for (Offset place = to, next; place < at_[end] && stream_left_ == 0; place = next) {
+            const Offset size = size_at(place);
+            next = place + size;
+            if (is_message(data_[place])) {
+                if (in_flight_ >= maximum) {
+                    if (wide) next = at_[looked] = at_[looked] > next ? at_[looked] : next;
+                    continue;
+                }
+                ++in_flight_;
+                if constexpr (storing) log().admitted = id_at(place);
+                if (place == at_[stream]) {
+                    stream_left_ = wire_size(place) - stream_size_;
+                    stream_resend_ = true;
+                }
+            } else if (place != to) {
+                if constexpr (storing)
+                    if (at_[durable] < next || (at_[durable] != nowhere && at_[taken] < next)) break;
+                move_ahead(to, place, size);
+            }
+            to += size;
         }
-        while (at_[ahead] < at_[end] && is_message(data_[at_[ahead]])) at_[ahead] += size_at(at_[ahead]);
-        overtaking_ = at_[main] == at_[ahead] || in_flight_ >= maximum;
-        Offset run = at_[lane()];
-        while (run < at_[end] && is_message(data_[run]) != overtaking_ && (overtaking_ || in_flight_ < maximum)) {
-            const Offset place = run;
-            run += size_at(place);
-            if (!overtaking_) ++in_flight_;
-            if constexpr (storing)
-                if (!overtaking_) log().admitted = id_at(place);
-            if (place != at_[stream]) continue;
-            stream_left_ = wire_size(place) - stream_size_;
-            stream_resend_ = true;
-            break;
-        }
-        at_[gate] = run;
-        at_[sent] = at_[lane()];
+        at_[gate] = to;
+        if (to != at_[end]) return;
+        mode_ = open;   // nobody has to wait any more
+        if (wide) at_[looked] = nowhere;
     }
 
     // The bytes to write now. Valid until anything else is called.
@@ -2013,25 +2014,24 @@ public:
         return Bytes(data_ + at_[sent], static_cast<size_t>(limit - at_[sent]));
     }
 
-    // The first `size` bytes of unsent() are written.
-    MQTT_HOT void written(size_t size) {
+    // The first `size` bytes of unsent() are written. Was a DISCONNECT among them?
+    MQTT_HOT bool written(size_t size) {
         at_[sent] = static_cast<Offset>(at_[sent] + size);
-        Offset& next = at_[lane()];
+        Offset& next = at_[main];
+        uint8_t gone = 0;   // the first byte of what is not kept
         Offset live_end = next;
         bool holes = holes_;   // before live_end
-        bool gone = false;
         while (next < at_[sent]) {
-            const Offset length = size_at(next);
-            if (at_[sent] - next < length) break;
-            if (data_[next] == first_byte_of(PacketType::pingreq)) ping_waits_ = false;
-            const Offset place = next;
+            const Offset place = next, length = size_at(place);
+            if (at_[sent] - place < length) break;
             next += length;
             if (awaits_answer(data_[place])) {
                 live_end = next;
                 holes = holes_;
                 continue;
             }
-            gone = true;
+            gone = data_[place];
+            if (gone == first_byte_of(PacketType::pingreq)) ping_waits_ = false;
             forget(place);
         }
         // What was forgotten at the very end is free at once; where it shall be small, when room is needed.
@@ -2041,7 +2041,8 @@ public:
                 if (mark != nowhere && mark > live_end) mark = live_end;
             holes_ = holes;
         }
-        if (gone) trim();
+        if (gone != 0) trim();
+        return gone == first_byte_of(PacketType::disconnect);
     }
 
     // One at a time: the next one is not due before this one has been written.
@@ -2056,7 +2057,7 @@ public:
     MQTT_HOT Offset find(uint16_t id) const {
         const Offset place = place_of(id);
         if (place == nowhere) return nowhere;
-        const bool incomplete = place >= at_[lane_of(place)] || (place == at_[stream] && stream_left_ != 0);
+        const bool incomplete = place >= at_[main] || (place == at_[stream] && stream_left_ != 0);
         return incomplete ? nowhere : place;
     }
     MQTT_HOT static const Transition* answer_to(uint8_t first_byte) {
@@ -2248,7 +2249,7 @@ public:
                     continue;
                 }
                 left = left > passed ? left - passed : 0;
-                const bool half_written = begun(place) && place >= at_[lane()];
+                const bool half_written = begun(place) && place >= at_[main];
                 if (!half_written) store_u32(data_ + value, left);
                 if (admitted || left == never) left = never - 1;
                 if (left < least) least = left;
@@ -2469,19 +2470,18 @@ public:
     uint16_t kept() const { return kept_; }                           // QoS 1 and 2 messages not finished
     Offset capacity() const { return capacity_; }
     void set_aside(uint32_t size) { capacity_ = static_cast<Offset>(capacity_ - size); }
-    bool last_written() const { return at_[sent] == at_[end]; }       // the packet that was appended last
-    bool between_packets() const { return at_[lane()] == at_[sent] && stream_left_ == 0; }
+    bool between_packets() const { return at_[main] == at_[sent] && stream_left_ == 0; }
 
 private:
     static constexpr uint8_t sent_before = 0x08;   // DUP in PUBLISH; cleared before it is sent in other types
     static constexpr uint8_t dead = 0x06;          // flags that no packet has
 
-    // Every place that is remembered, so that the one function that moves bytes moves them, too.
+    // Every place that is remembered, so that what moves bytes moves them, too.
     enum Mark : uint8_t {
         main,     // first packet not fully written
-        ahead,    // the same for what is not a message, while messages wait
-        sent,     // bytes before it are written, in the lane that is being sent
+        sent,     // bytes before it are written
         gate,     // what goes out now ends here; nowhere: it goes on to `end`
+        looked = wide ? gate + 1 : gate,   // only messages that wait are before it, from the gate on
         stream,   // the record whose payload comes from elsewhere
         end,
         taken,    // storing: what is before it needs no record, or storage has taken it
@@ -2517,8 +2517,6 @@ private:
     static bool counts(uint8_t first) { return (first >> 4) == 6 || ((first >> 4) == 3 && (first & dead) != 0); }
     // A live PUBLISH of QoS 1 or 2.
     static bool is_message(uint8_t first) { return (first >> 4) == 3 && (first & dead) != 0 && !is_dead(first); }
-    Mark lane() const { return overtaking_ ? ahead : main; }
-    Mark lane_of(Offset place) const { return mode_ == waiting && !is_message(data_[place]) ? ahead : main; }
 
     // ---- packets in memory
 
@@ -2543,12 +2541,10 @@ private:
     MQTT_HOT uint16_t id_at(Offset place) const { return load_u16(data_ + id_place(place)); }
     Offset size_at(Offset place) const { return place == at_[stream] ? stream_size_ : wire_size(place); }
     // Has a byte of it been written on this connection?
-    bool begun(Offset place) const {
-        return place < at_[lane_of(place)] || (lane_of(place) == lane() && place < at_[sent]);
-    }
+    bool begun(Offset place) const { return place < at_[sent]; }
     // Not sent yet, also on an earlier connection [5: MQTT-4.3.3-7], nor about to be.
     bool is_waiting(Offset place) const {
-        const bool in_turn = mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate];
+        const bool in_turn = mode_ == waiting && place < at_[gate];
         return !begun(place) && !was_sent(place) && place != at_[stream] && !has_alias(place) && !in_turn;
     }
     Version version() const { return v5_ ? Version::v5 : Version::v3_1_1; }
@@ -2595,6 +2591,7 @@ private:
     static Offset locate(uint16_t) { return nowhere; }
     static void set_entry(Offset, Offset) {}
     static void move_entries(Offset) {}
+    static void swap_entries(Offset, Offset, Offset) {}
     static void append_entry(Offset) {}
     static void insert_entry(uint16_t, Offset) {}
     static void trim() {}
@@ -2610,6 +2607,12 @@ private:
     void set_entry(Offset k, Offset place) { store_u32(entry_address(k), place); }
     void move_entries(Offset by) {
         for (Offset k = lo_; k < hi_; ++k) set_entry(k, entry(k) + by);
+    }
+    void swap_entries(Offset to, Offset from, Offset size) {
+        for (Offset k = lo_; k < hi_; ++k) {
+            const Offset place = entry(k);
+            if (place >= to && place <= from) set_entry(k, place < from ? place + size : to);
+        }
     }
     void append_entry(Offset place) { set_entry(hi_++, place); }
     // Where its age puts it, instead of the one of this id.
@@ -2671,7 +2674,7 @@ private:
         }
         if (begin_ == at_[end]) return clear();
         drop_dead_entries();
-        if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
+        if (storing || at_[main] < begin_ || at_[looked] < begin_) {
             for (Offset& mark : at_)
                 if (mark != nowhere && mark < begin_) mark = begin_;
         }
@@ -2680,8 +2683,8 @@ private:
         at_[main] = at_[sent] = at_[end] = 0;
         for (unsigned m = taken; m < marks; ++m)
             if (at_[m] != nowhere) at_[m] = 0;
-        if (at_[ahead] != nowhere) at_[ahead] = 0;
         if (at_[gate] != nowhere) at_[gate] = 0;
+        if (at_[looked] != nowhere) at_[looked] = 0;
         begin_ = lo_ = hi_ = 0;
         holes_ = false;
     }
@@ -2744,8 +2747,7 @@ private:
     }
     // The same for what has not been sent, and is not to be.
     void discard(Offset place) {
-        if (mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate] && place >= at_[main])
-            --in_flight_;
+        if (mode_ == waiting && is_message(data_[place]) && place < at_[gate]) --in_flight_;
         finish(place);
         compact();
     }
@@ -2778,14 +2780,30 @@ private:
         data_[place] |= dead;
         if (!wide || place != begin_) holes_ = true;
     }
+    // A packet changes places with the messages in front of it, which wait.
+    void move_ahead(Offset to, Offset from, Offset size) {
+        swap_entries(to, from, size);
+        if (wide) at_[looked] = from + size;
+        if (at_[stream] >= to && at_[stream] < from) at_[stream] += size;
+        if constexpr (storing)
+            if (at_[aged] > to && at_[aged] <= from) at_[aged] += size;
+        uint8_t part[wide ? 64 : 8];
+        for (Offset n; size != 0; size -= n) {
+            n = size < sizeof part ? size : static_cast<Offset>(sizeof part);
+            copy(part, data_ + from, n);
+            copy(data_ + to + n, data_ + to, from - to);
+            copy(data_ + to, part, n);
+            to += n;
+            from += n;
+        }
+    }
     // All that is live is to be sent, from the front, and nothing goes out yet.
     void close() {
         mode_ = closed;
-        overtaking_ = false;
-        at_[main] = at_[ahead] = at_[sent] = at_[gate] = begin_;
+        at_[main] = at_[sent] = at_[gate] = at_[looked] = begin_;
         compact();
     }
-    // The only function that moves bytes. False: there was nothing to gain.
+    // Moves what is live to the front. False: there was nothing to gain.
     bool compact() {
         const Offset old_end = at_[end];
         trim();
@@ -2820,7 +2838,6 @@ private:
 
     // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
     enum : uint8_t { closed, waiting, open } mode_ = closed;
-    bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
     bool holes_ = false;           // there may be a dead packet behind `begin_`
     bool stream_resend_ = false;
     bool ping_waits_ = false;      // a PINGREQ has not been written
@@ -2835,7 +2852,7 @@ private:
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
 #endif
-    Offset at_[marks] = {0, 0, 0, 0, nowhere, 0};
+    Offset at_[marks] = {0, 0, 0, wide ? 0 : nowhere, wide ? nowhere : 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
 
@@ -3429,8 +3446,7 @@ public:
 
     void lost(Error error) {
         if (state_ == State::rejecting) error = error_;
-        // A server may close as soon as it has our DISCONNECT (section 3.14.4).
-        fail(state_ == State::disconnecting && outbox_.last_written() ? Error::ok : error);
+        fail(error);
     }
 
     // The pump has closed it. `random` spreads the reconnects of many clients.
@@ -3480,11 +3496,11 @@ public:
             return;
         }
         if (state_ != State::connecting) {
-            outbox_.written(size);
+            const bool last = outbox_.written(size);
             if (blocked_ || inbox_.has_open()) again_ = true;   // what had no room before, perhaps has now
             if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
-            if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
+            if (last) stop();   // [MQTT-3.14.4-1]
             return;
         }
         // From here on, what was before is gone; and a clean session ends with its connection [MQTT-3.1.2-6].

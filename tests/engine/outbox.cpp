@@ -365,7 +365,10 @@ private:
                 outbox_.send_again(place);
                 continue;
             }
-            const auto first = std::find_if(items_.begin(), items_.end(), [](const Item& i) { return i.id != 0 && i.sent; });
+            const bool message = outbox_.first_byte(place) >> 4 == 3;   // others may have gone ahead of them
+            const auto first = std::find_if(items_.begin(), items_.end(), [message](const Item& i) {
+                return i.id != 0 && i.sent && (i.type == PacketType::publish) == message;
+            });
             need(first != items_.end() && first->id == outbox_.id_of(place), "to be dropped is something else");
             outbox_.drop(place);
             items_.erase(first);
