@@ -2091,13 +2091,11 @@ public:
     }
     bool has_property(Offset place, uint8_t id) const { return find_property(place, id) != nowhere; }
     uint16_t id_of(Offset place) const { return awaits_answer(data_[place]) ? id_at(place) : uint16_t{0}; }
-    bool is_kept(Offset place) const { return awaits_answer(data_[place]); }
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
     MQTT_HOT void erase(Offset place) {
-        if (mode_ == waiting && counts(data_[place])) --in_flight_;
-        finish(place);
-        trim();
+        if (counts(data_[place])) --in_flight_;
+        drop(place);
     }
 
     // PUBREC came: a PUBREL at the end takes the message's place, of which the room is free. Needs can_answer().
@@ -2114,15 +2112,13 @@ public:
     // The connection is gone. What only it needed goes: answers, pings, a QoS 0 message that was cut in half. What
     // else was sent is marked, with the bit that DUP has in a PUBLISH. Nothing goes out until resume().
     void rewind() {
-        uint16_t unreleased = 0;
         Offset length;
         for (Offset place = begin_; place < at_[end]; place += length) {
             length = size_at(place);
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
-            if (type == PacketType::pubrel) ++unreleased;
             if (awaits_answer(data_[place])) {
-                if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
+                if (begun(place) || type == PacketType::pubrel) data_[place] |= sent_before;
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
                 if constexpr (storing)
                     if (type == PacketType::pubrec && place >= at_[taken]) log().unanswered = true;
@@ -2131,7 +2127,7 @@ public:
         }
         stream_left_ = 0;
         ping_waits_ = stream_resend_ = false;
-        in_flight_ = unreleased;
+        in_flight_ = 0;
         if constexpr (storing) log().admitted = 0;
         close();
     }
@@ -2143,14 +2139,14 @@ public:
         at_[gate] = place < at_[end] ? place + size_at(place) : place;
         return place < at_[end] ? place : nowhere;
     }
-    void drop(Offset place) {
-        if (type_at(place) == PacketType::pubrel) --in_flight_;
+    MQTT_HOT void drop(Offset place) {
         finish(place);
         trim();
     }
     // It goes out as if for the first time, but for DUP in a PUBLISH.
-    void send_again(Offset place) {
-        if (type_at(place) != PacketType::publish) mark_sent(place, false);
+    void send(Offset place) {
+        if (type_at(place) == PacketType::pubrel) ++in_flight_;
+        if (type_at(place) != PacketType::publish) data_[place] &= static_cast<uint8_t>(~sent_before);
     }
     // admit() may let messages out.
     void resumed() {
@@ -2261,8 +2257,7 @@ public:
         return nowhere;
     }
     void expire(Offset place) {
-        finish(place);
-        trim();
+        drop(place);
         purge_ = true;
     }
     // When expired() has to be asked: `ms` after `since`.
@@ -2404,7 +2399,7 @@ public:
                 next_id_ = id;
                 step_id();
             }
-            mark_sent(place, may_be_sent || was_sent(place));
+            if (may_be_sent) packet[0] |= sent_before;
             if (header.packet_size() > size) {   // only the header
                 if (message.qos != QoS::exactly_once) return false;
                 store_u16(packet + 2, id);
@@ -2435,7 +2430,7 @@ public:
     // All messages up to this id, by age, may have been sent.
     void restore_sent(uint16_t id) {
         for (Offset place = begin_; place < at_[end]; place += size_at(place))
-            if (is_message(data_[place]) && age_of(id_at(place)) >= age_of(id)) mark_sent(place, true);
+            if (is_message(data_[place]) && age_of(id_at(place)) >= age_of(id)) data_[place] |= sent_before;
     }
     void restore_all_sent() { restore_sent(next_id_); }
     void forget_all() {
@@ -2521,9 +2516,6 @@ private:
     // ---- packets in memory
 
     PacketType type_at(Offset place) const { return static_cast<PacketType>(data_[place] >> 4); }
-    void mark_sent(Offset place, bool yes) {
-        data_[place] = static_cast<uint8_t>((data_[place] & ~sent_before) | (yes ? sent_before : 0));
-    }
 
     // Behind the fixed header.
     MQTT_HOT Offset body_of(Offset place) const {
@@ -3938,13 +3930,12 @@ private:
     void resume() {
         const bool ours = session_ != 0;
         for (Offset place; (place = outbox_.next_to_resume()) != Outbox::nowhere;) {
-            const bool again = outbox_.is_kept(place) && outbox_.was_sent(place);
-            drop_error_ = again && !ours ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
+            drop_error_ = outbox_.was_sent(place) && !ours ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
             if (drop_error_ != Error::ok) {
                 dropped_ = outbox_.id_of(place);
                 return outbox_.drop(place);
             }
-            if (again) outbox_.send_again(place);
+            outbox_.send(place);
         }
         outbox_.resumed();
         resuming_ = false;
