@@ -1887,10 +1887,13 @@ inline constexpr Transition transitions[] = {
     {0x82, PacketType::suback, Event::subscribed},        // SUBSCRIBE is erased                  [MQTT-3.8.4-2]
     {0xA2, PacketType::unsuback, Event::unsubscribed},    // UNSUBSCRIBE is erased                [MQTT-3.10.4-4]
 };
-constexpr bool awaits_answer(uint8_t first_byte) {   // is it in the table?
-    constexpr unsigned kept = 1U << 0x6 | 1U << 0x8 | 1U << 0xA;
-    return first_byte >> 4 == 3 ? (first_byte & 0x06) != 0 : (kept >> (first_byte >> 4) & 1) != 0;
+inline const Transition& transition_by(PacketType answer) {   // which is in the table
+    const Transition* t = transitions;
+    while (t->answer != answer) ++t;
+    return *t;
 }
+// Is it in the table? These two flags are 0 in all that is not (section 2.2.2).
+constexpr bool awaits_answer(uint8_t first_byte) { return (first_byte & 0x06) != 0; }
 
 // What an outbox remembers for storage, where there is one.
 struct OutboxLog {
@@ -2059,12 +2062,6 @@ public:
         if (place == nowhere) return nowhere;
         const bool incomplete = place >= at_[main] || (place == at_[stream] && stream_left_ != 0);
         return incomplete ? nowhere : place;
-    }
-    MQTT_HOT static const Transition* answer_to(uint8_t first_byte) {
-        const uint8_t record = first_byte & ((first_byte >> 4) == 3 ? 0xF6 : 0xF7);
-        for (const Transition& t : transitions)
-            if (t.record == record) return &t;
-        return nullptr;
     }
     uint8_t first_byte(Offset place) const { return data_[place]; }
     // Takes the next filter of a SUBSCRIBE or UNSUBSCRIBE; `at` is 0 before the first one. False: there is no more.
@@ -2509,9 +2506,9 @@ private:
 
     static bool is_dead(uint8_t first) { return (first & dead) == dead; }
     // Does it count against the messages in flight?
-    static bool counts(uint8_t first) { return (first >> 4) == 6 || ((first >> 4) == 3 && (first & dead) != 0); }
-    // A live PUBLISH of QoS 1 or 2.
-    static bool is_message(uint8_t first) { return (first >> 4) == 3 && (first & dead) != 0 && !is_dead(first); }
+    static bool counts(uint8_t first) { return awaits_answer(first) && first < 0x70; }
+    // A PUBLISH of QoS 1 or 2.
+    static bool is_message(uint8_t first) { return awaits_answer(first) && first < 0x40; }
 
     // ---- packets in memory
 
@@ -4148,10 +4145,11 @@ private:
         } else {
             const Offset place = outbox_.find(answer.packet_id);
             if (place == Outbox::nowhere) return Step::go_on;
-            const Transition& transition = *Outbox::answer_to(outbox_.first_byte(place));
+            const Transition& transition = transition_by(answer.type);
             const bool pubrec = answer.type == PacketType::pubrec;
-            if (transition.answer != answer.type) {
-                if (pubrec && transition.answer == PacketType::pubcomp) return Step::go_on;   // our PUBREL is on its way
+            const uint8_t record = outbox_.first_byte(place);
+            if ((record & 0xF6) != transition.record) {
+                if (pubrec && record >> 4 == 6) return Step::go_on;   // our PUBREL is on its way
                 return reject(Error::protocol_error);
             }
             if (!answer.reason_codes.empty() && outbox_.filters(place) != answer.reason_codes.size())
