@@ -2890,14 +2890,16 @@ public:
         if (wide) in_sequence_ = beyond_last(id) && (in_sequence_ || count_ == 0);
         uint8_t* p = at(count_++);
         store_u16(p, id);
-        p[2] = qos == QoS::exactly_once ? qos_2 : uint8_t{0};
+        p[2] = qos == QoS::exactly_once ? qos_2 | open : open;
     }
     // Is this QoS 2 message one that we have, and the server has not released? DUP says nothing about it: servers
     // redeliver without it.
-    bool has(uint16_t id) const { return !(wide && in_sequence_ && beyond_last(id)) && position(id, count_) != none; }
+    bool has(uint16_t id) const {
+        return !(wide && in_sequence_ && beyond_last(id)) && position(id, count_, qos_2) != none;
+    }
     // It came once more: if it has been answered, it will be again, behind those that are open.
     void received_again(uint16_t id) {
-        const size_t i = position(id, answered_);
+        const size_t i = position(id, answered_, qos_2);
         if (i == none) return;
         remove(i);
         push(id, QoS::exactly_once);
@@ -2906,38 +2908,32 @@ public:
 
     // PUBREL: the server may use the id anew as soon as it sees PUBCOMP. False: there is no such id.
     bool released(uint16_t id) {
-        const size_t i = position(id, answered_);
+        const size_t i = position(id, answered_, qos_2);
         if (i != none) remove(i);
         return i != none;
     }
     // The application took a message over, or refuses it. False: it is none of the open ones.
     bool acknowledge(uint16_t id, ReasonCode reason = ReasonCode::success) {
-        for (size_t i = answered_; i < count_; ++i)
-            if (load_u16(at(i)) == id && (at(i)[2] & acknowledged) == 0) {
-                // Of a client, the reason codes of PUBACK and PUBREC are 0x00 and 0x80 to 0x9F.
-                const unsigned code = static_cast<unsigned>(reason);
-                const unsigned flags = acknowledged | (granted(reason) ? 0U : refused) | (code & 31) << 3;
-                at(i)[2] = static_cast<uint8_t>(at(i)[2] | flags);
-                return true;
-            }
-        return false;
+        const size_t i = position(id, count_, open);
+        if (i == none) return false;
+        // Of a client, the reason codes of PUBACK and PUBREC are 0x00 and 0x80 to 0x9F.
+        const unsigned code = has_v5 ? static_cast<unsigned>(reason) : 0;
+        at(i)[2] = static_cast<uint8_t>((at(i)[2] & qos_2) | (code >> 7) * refused | code << 3);
+        return true;
     }
     void acknowledge_all() {
-        for (size_t i = answered_; i < count_; ++i)
-            at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
+        for (size_t i = answered_; i < count_; ++i) at(i)[2] &= static_cast<uint8_t>(~open);
     }
-    // The answer that is due next: PUBACK or PUBREC, or a packet id of 0. answered() when it is queued.
-    struct Due {
-        uint16_t packet_id = 0;
-        uint8_t first_byte = 0;
-        ReasonCode reason = ReasonCode::success;
-    };
-    Due due() const {
-        if (!has_open()) return {};
-        const uint8_t* p = at(answered_);
-        if ((p[2] & acknowledged) == 0) return {};
-        return {load_u16(p), first_byte_of((p[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback),
-                static_cast<ReasonCode>(p[2] >> 3 | ((p[2] & refused) != 0 ? 0x80 : 0))};
+    // Of what is to be answered next: its entry; nullptr: nothing is. answered() when that is queued.
+    const uint8_t* due() const {
+        const uint8_t* const p = at(answered_);
+        return has_open() && (p[2] & open) == 0 ? p : nullptr;
+    }
+    static uint8_t answer(const uint8_t* entry) {
+        return first_byte_of((entry[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback);
+    }
+    static ReasonCode reason(const uint8_t* entry) {
+        return static_cast<ReasonCode>(has_v5 ? entry[2] >> 3 | ((entry[2] & refused) != 0 ? 0x80 : 0) : 0);
     }
     void answered() {
         const size_t i = answered_++;
@@ -2948,7 +2944,7 @@ public:
     void forget_open() {
         uint16_t kept = answered_;
         for (uint16_t i = kept; i < count_; ++i)
-            if ((at(i)[2] & (acknowledged | qos_2 | refused)) == (acknowledged | qos_2))
+            if ((at(i)[2] & (open | qos_2 | refused)) == qos_2)
                 copy(at(kept++), at(i), entry_size);
         count_ = answered_ = carried_ = kept;
     }
@@ -2975,7 +2971,7 @@ public:
 private:
     static constexpr size_t none = static_cast<size_t>(-1);
     // An entry's third byte; the upper five bits are those of the reason code.
-    static constexpr uint8_t qos_2 = 1, acknowledged = 2, refused = 4;
+    static constexpr uint8_t qos_2 = 1, open = 2, refused = 4;
 
     uint8_t* at(size_t i) const {
         if (wide && (i += head_) >= capacity_) i -= capacity_;
@@ -2986,14 +2982,14 @@ private:
         const uint16_t first = load_u16(at(0)), last = load_u16(at(count_ - 1U));
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
-    // Of a QoS 2 message among the first `count`.
-    MQTT_APART size_t position(uint16_t id, size_t count) const {
-        for (size_t i = 0; i < count; ++i)
-            if (load_u16(at(i)) == id && (at(i)[2] & qos_2) != 0) return i;
+    // Of an entry with this id and flag among the first `count`.
+    MQTT_APART size_t position(uint16_t id, size_t count, uint8_t flag) const {
+        for (size_t i = wide && flag == open ? answered_ : 0; i < count; ++i)
+            if (load_u16(at(i)) == id && (at(i)[2] & flag) != 0) return i;
         return none;
     }
     void remove(size_t i) {
-        if (i < carried_) --carried_;
+        if (has_v5 && i < carried_) --carried_;
         if (i < answered_) --answered_;
         --count_;
         if (!wide) return copy(at(i), at(i + 1), entry_size * (count_ - i));
@@ -3769,7 +3765,7 @@ private:
             return most(left_of(sent_at_, limit), left_of(received_at_, limit));
         }
         // Where it is the application that lets PINGRESP wait, there is none.
-        const bool held = blocked_ && inbox_.full() && inbox_.due().packet_id == 0;
+        const bool held = blocked_ && inbox_.full() && inbox_.due() == nullptr;
         return pinging_ && !held ? left_of(pinged_at_, timeout) : forever;
     }
     static uint32_t most(uint32_t a, uint32_t b) { return a > b ? a : b; }
@@ -3848,16 +3844,17 @@ private:
 
     // PUBACK and PUBREC for what the application has taken over, as far as there is room.
     void answer_open() {
-        for (Inbox::Due due = inbox_.due(); due.packet_id != 0; due = inbox_.due()) {
+        while (const uint8_t* const due = inbox_.due()) {
             // Without a connection there is nobody to answer; a QoS 2 id is remembered all the same.
-            if (connected() && !outbox_.append(due.first_byte, due.packet_id, Outbox::for_answer, due.reason)) return;
+            if (connected() && !outbox_.append(Inbox::answer(due), load_u16(due), Outbox::for_answer, Inbox::reason(due)))
+                return;
             inbox_.answered();
         }
     }
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     MQTT_HOT void acknowledge_seen() {
-        if (!inbox_.has_open()) return;
+        if (wide && !inbox_.has_open()) return;
         if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
