@@ -762,8 +762,8 @@ struct Buffers {
     Buffer rx;
     // The outbox: unsent packets, and QoS 1 and 2 messages until they are answered. Of its bytes, 3 for each of
     // `receive_maximum` and 16 for acknowledgements, pings and the last DISCONNECT are set aside. Each message takes its
-    // packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2 an index entry of 4 bytes
-    // (2 where size_t has 16 bits). A quarter of slack keeps the moving of memory rare. When it is full:
+    // packet (2 to 5 + 2 + topic + payload, + 2 with QoS 1 and 2) and with QoS 1 and 2, where the library is quick (see
+    // MQTT_SMALL), an index entry of 4 bytes. A quarter of slack keeps the moving of memory rare. When it is full:
     // Error::no_space.
     Buffer tx;
     // How many received QoS 1 and 2 messages may be unfinished at once: not yet acknowledged by the application, or
@@ -865,7 +865,7 @@ constexpr size_t connect_size(const ConnectOptions& options, size_t assigned = 0
 // Bytes of `tx` for this many QoS 1 or 2 messages, queued or unanswered at once, each of up to `message_size` bytes of
 // topic, payload and (in MQTT 5; 4 bytes more if there are any) properties; at most.
 constexpr size_t tx_size(size_t messages, size_t message_size, uint16_t receive_maximum = 20) {
-    return 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + 4);
+    return 16 + size_t{3} * receive_maximum + messages * (message_size + 9 + (has_v5 ? 1 : 0) + (wide ? 4 : 0));
 }
 
 // Something published. Received whole (offset 0, total = payload.size()) or, if larger than `rx`, in pieces: same
@@ -1960,10 +1960,13 @@ inline constexpr Transition transitions[] = {
     {0x82, PacketType::suback, Event::subscribed},        // SUBSCRIBE is erased                  [MQTT-3.8.4-2]
     {0xA2, PacketType::unsuback, Event::unsubscribed},    // UNSUBSCRIBE is erased                [MQTT-3.10.4-4]
 };
-constexpr bool awaits_answer(uint8_t first_byte) {   // is it in the table?
-    constexpr unsigned kept = 1U << 0x6 | 1U << 0x8 | 1U << 0xA;
-    return first_byte >> 4 == 3 ? (first_byte & 0x06) != 0 : (kept >> (first_byte >> 4) & 1) != 0;
+inline const Transition& transition_by(PacketType answer) {   // which is in the table
+    const Transition* t = transitions;
+    while (t->answer != answer) ++t;
+    return *t;
 }
+// Is it in the table? These two flags are 0 in all that is not (section 2.2.2).
+constexpr bool awaits_answer(uint8_t first_byte) { return (first_byte & 0x06) != 0; }
 
 // What an outbox remembers for storage, where there is one.
 struct OutboxLog {
@@ -1980,22 +1983,24 @@ struct OutboxLog {
 //     | packets, live and dead ...  | written | half-written | not yet |    free    | ... index of kept records |
 //       begin_                         mark: main        sent        end            entry(hi_ - 1)    entry(lo_)
 //
-// Unsent bytes are contiguous, so one write flushes them; packets carry their own length, so they need no list. The
-// index has the place of each kept record, ordered by the age of its packet id: ids are given in sequence, so the place
-// is guessed from the id, and found by bisection if records in between have gone. Neither sending nor an answer in
-// order depends on how many are in flight. Dead packets are removed all at once when room is needed.
+// Unsent bytes are contiguous, so one write flushes them; packets carry their own length, so they need no list. Dead
+// packets are removed all at once when room is needed.
 //
-// After a reconnect there can be more QoS 1 and 2 messages than may be in flight. They wait, and what is not a message
-// goes ahead of them: then there are two cursors, `main` at the first message that waits, `ahead` at the first other
-// packet that has not been written, and what goes out is a run of either, up to `gate`. A message whose payload
-// comes from elsewhere has the gate behind its header.
+// Where it shall be quick, the index has the place of each kept record, ordered by the age of its packet id: ids are
+// given in sequence, so the place is guessed from the id, and found by bisection if records in between have gone. Neither
+// sending nor an answer in order depends on how many are in flight. Where it shall be small, there is no index, and
+// `begin_` is 0: a record is looked for from the first packet on.
+//
+// After a reconnect there can be more QoS 1 and 2 messages than may be in flight. Then what goes out ends at `gate`,
+// where those begin that wait, and what comes behind them and is not a message changes places with them. A message whose
+// payload comes from elsewhere has the gate behind its header.
 //
 // `storing`: nothing goes out before `durable`, and what is before `taken` has been handed to storage; see Log.
 template <bool storing> class BasicOutbox : private If<storing, OutboxLog> {
 public:
     using Offset = std::conditional_t<(sizeof(size_t) < 4), uint16_t, uint32_t>;
     static constexpr Offset nowhere = static_cast<Offset>(-1);
-    static constexpr size_t entry_size = sizeof(Offset);
+    static constexpr size_t entry_size = wide ? sizeof(uint32_t) : 0;
 
     // What each kind of packet must leave free, so that the ones below it always find room: a server that is waiting
     // for our acknowledgement or ping is never kept waiting by messages.
@@ -2030,15 +2035,10 @@ public:
     // Room for an answer to whatever comes next? If not even after tidying up, nothing more is read.
     bool can_answer() { return make_room(answer_size(), for_answer); }
 
-    // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room. The oldest kept
-    // record comes first in the index, so an id is in use only if that one has it; then it goes to the end, as if it
-    // were new.
+    // The next id that is free, in sequence [MQTT-2.3.1-2]; 0: all 65,535 are in use, or no room.
     MQTT_HOT uint16_t new_packet_id() {
-        Offset tries = count();
-        while (lo_ != hi_ && id_at(entry(lo_)) == next_id_) {
-            if (tries-- == 0 || !make_room(1, entry_size)) return 0;
-            set_entry(hi_++, entry(lo_++));
-            drop_dead_entries();
+        for (uint16_t tries = 65535; in_use(next_id_); --tries) {
+            if (tries == 0 || !pass_over()) return 0;
             step_id();
         }
         return next_id_;
@@ -2046,7 +2046,7 @@ public:
 
     // ---- sending
 
-    // Chooses what goes out next: messages as long as fewer than `maximum` are in flight, then others. Before unsent().
+    // Lets go out what may: messages as long as fewer than `maximum` are in flight, and what is none. Before unsent().
     MQTT_HOT void admit(uint16_t maximum) {
         if (mode_ == closed || !between_packets()) return;
         if (mode_ == open) {
@@ -2054,30 +2054,32 @@ public:
             return;
         }
         if (at_[sent] < at_[gate]) return;
-        while (at_[main] < at_[ahead] && !is_message(data_[at_[main]])) at_[main] += size_at(at_[main]);
-        overtaking_ = false;
-        if (at_[main] == at_[ahead] && kept_ <= maximum && !stream_pending()) {   // nobody has to wait any more
-            mode_ = open;
-            at_[ahead] = at_[gate] = nowhere;
-            at_[sent] = at_[main];
-            return;
+        Offset to = at_[gate];
+        for (Offset place = to, next; place < at_[end] && stream_left_ == 0; place = next) {
+            const Offset size = size_at(place);
+            next = place + size;
+            if (is_message(data_[place])) {
+                if (in_flight_ >= maximum) {
+                    if (wide) next = at_[looked] = at_[looked] > next ? at_[looked] : next;
+                    continue;
+                }
+                ++in_flight_;
+                if constexpr (storing) log().admitted = id_at(place);
+                if (place == at_[stream]) {
+                    stream_left_ = wire_size(place) - stream_size_;
+                    stream_resend_ = true;
+                }
+            } else if (place != to) {
+                if constexpr (storing)
+                    if (at_[durable] < next || (at_[durable] != nowhere && at_[taken] < next)) break;
+                move_ahead(to, place, size);
+            }
+            to += size;
         }
-        while (at_[ahead] < at_[end] && is_message(data_[at_[ahead]])) at_[ahead] += size_at(at_[ahead]);
-        overtaking_ = at_[main] == at_[ahead] || in_flight_ >= maximum;
-        Offset run = at_[lane()];
-        while (run < at_[end] && is_message(data_[run]) != overtaking_ && (overtaking_ || in_flight_ < maximum)) {
-            const Offset place = run;
-            run += size_at(place);
-            if (!overtaking_) ++in_flight_;
-            if constexpr (storing)
-                if (!overtaking_) log().admitted = id_at(place);
-            if (place != at_[stream]) continue;
-            stream_left_ = wire_size(place) - stream_size_;
-            stream_resend_ = true;
-            break;
-        }
-        at_[gate] = run;
-        at_[sent] = at_[lane()];
+        at_[gate] = to;
+        if (to != at_[end]) return;
+        mode_ = open;   // nobody has to wait any more
+        if (wide) at_[looked] = nowhere;
     }
 
     // The bytes to write now. Valid until anything else is called.
@@ -2088,30 +2090,25 @@ public:
         return Bytes(data_ + at_[sent], static_cast<size_t>(limit - at_[sent]));
     }
 
-    // The first `size` bytes of unsent() are written.
-    MQTT_HOT void written(size_t size) {
+    // The first `size` bytes of unsent() are written. Was a DISCONNECT among them?
+    MQTT_HOT bool written(size_t size) {
         at_[sent] = static_cast<Offset>(at_[sent] + size);
-        Offset& next = at_[lane()];
+        Offset& next = at_[main];
+        uint8_t gone = 0;   // the first byte of what is not kept
         Offset live_end = next;
         bool holes = holes_;   // before live_end
-        bool gone = false;
         while (next < at_[sent]) {
-            const Offset length = size_at(next);
-            if (at_[sent] - next < length) break;
-            if (data_[next] == first_byte_of(PacketType::pingreq)) ping_waits_ = false;
-            const Offset place = next;
+            const Offset place = next, length = size_at(place);
+            if (at_[sent] - place < length) break;
             next += length;
             if (awaits_answer(data_[place])) {
                 live_end = next;
                 holes = holes_;
                 continue;
             }
-            gone = true;
-            if (place == begin_ && place != at_[stream]) {
-                begin_ = next;   // nothing before it, nothing to remember
-            } else {
-                forget(place);
-            }
+            gone = data_[place];
+            if (gone == first_byte_of(PacketType::pingreq)) ping_waits_ = false;
+            forget(place);
         }
         // What was forgotten at the very end is free at once; where it shall be small, when room is needed.
         if (wide && next == at_[end] && live_end < next && begin_ < next) {
@@ -2120,7 +2117,8 @@ public:
                 if (mark != nowhere && mark > live_end) mark = live_end;
             holes_ = holes;
         }
-        if (!wide || gone) trim();   // asking costs more flash than an idle look
+        if (gone != 0) trim();
+        return gone == first_byte_of(PacketType::disconnect);
     }
 
     // One at a time: the next one is not due before this one has been written.
@@ -2133,16 +2131,10 @@ public:
 
     // The place of the record with this id that has been fully written and not been answered, or nowhere.
     MQTT_HOT Offset find(uint16_t id) const {
-        Offset place;
-        if (locate(id, place) == nowhere) return nowhere;
-        const bool incomplete = place >= at_[lane_of(place)] || (place == at_[stream] && stream_left_ != 0);
-        return is_dead(data_[place]) || incomplete ? nowhere : place;
-    }
-    MQTT_HOT static const Transition* answer_to(uint8_t first_byte) {
-        const uint8_t record = first_byte & ((first_byte >> 4) == 3 ? 0xF6 : 0xF7);
-        for (const Transition& t : transitions)
-            if (t.record == record) return &t;
-        return nullptr;
+        const Offset place = place_of(id);
+        if (place == nowhere) return nowhere;
+        const bool incomplete = place >= at_[main] || (place == at_[stream] && stream_left_ != 0);
+        return incomplete ? nowhere : place;
     }
     uint8_t first_byte(Offset place) const { return data_[place]; }
     // Takes the next filter of a SUBSCRIBE or UNSUBSCRIBE; `at` is 0 before the first one. False: there is no more.
@@ -2169,24 +2161,19 @@ public:
     }
     bool has_property(Offset place, uint8_t id) const { return find_property(place, id) != nowhere; }
     uint16_t id_of(Offset place) const { return awaits_answer(data_[place]) ? id_at(place) : uint16_t{0}; }
-    bool is_kept(Offset place) const { return awaits_answer(data_[place]); }
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
     MQTT_HOT void erase(Offset place) {
-        if (mode_ == waiting && counts(data_[place])) --in_flight_;
-        finish(place);
-        trim();
+        if (counts(data_[place])) --in_flight_;
+        drop(place);
     }
 
-    // PUBREC came: a PUBREL at the end takes the message's place in the index, and the payload's room is free.
-    // Needs can_answer().
-    MQTT_APART void release(uint16_t id) {
+    // PUBREC came: a PUBREL at the end takes the message's place, of which the room is free. Needs can_answer().
+    MQTT_APART void release(Offset message) {
+        const uint16_t id = id_at(message);
+        set_entry(locate(id), at_[end]);
         (void)append(first_byte_of(PacketType::pubrel), id, for_answer);
-        Offset message = nowhere;   // never: it is there
-        const Offset k = locate(id, message);
-        set_entry(k, static_cast<Offset>(at_[end] - 4));
-        ++kept_;
-        kill(message);
+        forget(message);
         trim();
     }
 
@@ -2201,7 +2188,7 @@ public:
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
             if (awaits_answer(data_[place])) {
-                if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
+                if (begun(place) || type == PacketType::pubrel) data_[place] |= sent_before;
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
                 if constexpr (storing)
                     if (type == PacketType::pubrec && place >= at_[taken]) log().unanswered = true;
@@ -2217,20 +2204,20 @@ public:
 
     // After rewind() and before resumed(): what is live, in order, each until drop() or resume(); nowhere: no more.
     Offset next_to_resume() {
-        Offset place = at_[ahead];
+        Offset place = at_[gate];
         while (place < at_[end] && is_dead(data_[place])) place += size_at(place);
-        at_[ahead] = place;
+        at_[gate] = place;
         return place < at_[end] ? place : nowhere;
     }
-    void drop(Offset place) {
+    MQTT_HOT void drop(Offset place) {
         finish(place);
         trim();
     }
     // It goes out as if for the first time, but for DUP in a PUBLISH.
     void resume(Offset place) {
-        if (type_at(place) != PacketType::publish) mark_sent(place, false);
         if (type_at(place) == PacketType::pubrel) ++in_flight_;
-        at_[ahead] = place + size_at(place);
+        if (type_at(place) != PacketType::publish) data_[place] &= static_cast<uint8_t>(~sent_before);
+        at_[gate] = place + size_at(place);
     }
     // admit() may let messages out.
     void resumed() {
@@ -2254,11 +2241,10 @@ public:
         }
         if (growth > room(for_message)) return false;
         copy(data_ + growth, data_, at_[end]);   // from there, each is written to where it belongs
-        for (Offset k = 0; k < hi_; ++k) set_entry(k, entry(k) + growth);
+        move_entries(growth);
         for (Offset& mark : at_)
             if (mark != nowhere) mark += growth;
-        begin_ = growth;
-        pack(at_[end], v5);
+        pack(growth, at_[end], v5);
         v5_ = v5;
         close();
         return true;
@@ -2269,7 +2255,7 @@ public:
     void take_back() {
         at_[end] = last_;
         next_id_ = id_at(last_);
-        --hi_;
+        drop_last_entry();
     }
 
     // Message Expiry Interval (5: section 3.3.2.3.3): each message here holds what was left of its own at aged_at_, a
@@ -2301,7 +2287,7 @@ public:
                 if (pass == 0 && waits && left < passed) return place;
                 if (pass == 0) continue;
                 left = left > passed ? left - passed : 0;
-                const bool half_written = place == at_[lane()] && place < at_[sent];
+                const bool half_written = place == at_[main] && place < at_[sent];
                 if (!half_written) store_u32(data_ + value, left);
                 if (!waits || left == never) left = never - 1;
                 if (left < least) least = left;
@@ -2313,8 +2299,7 @@ public:
         return nowhere;
     }
     void expire(Offset place) {
-        finish(place);
-        trim();
+        drop(place);
         purge_ = true;
     }
     // When expired() has to be asked: `ms` after `since`.
@@ -2369,7 +2354,10 @@ public:
         return dropped;
     }
     // Bytes in use, of capacity().
-    size_t used() const { return at_[end] - begin_ + count() * entry_size; }
+    size_t used() {
+        if (!wide) compact();
+        return at_[end] - begin_ + count() * entry_size;
+    }
 
     // ---- storage
 
@@ -2416,8 +2404,8 @@ public:
     bool is_open() const { return mode_ == open; }
     bool is_closed() const { return mode_ == closed; }   // between rewind() and resumed(): nothing goes out
     bool is_taken(uint16_t id) const {
-        Offset place;
-        return locate(id, place) == nowhere || place < at_[taken];
+        const Offset place = place_of(id);
+        return place == nowhere || place < at_[taken];
     }
     uint16_t admitted_last() const { return mode_ == waiting ? log().admitted : uint16_t{0}; }
     Bytes finished_ids(uint8_t* out) {   // 2 bytes each
@@ -2451,7 +2439,7 @@ public:
                 next_id_ = id;
                 step_id();
             }
-            mark_sent(place, may_be_sent || was_sent(place));
+            if (may_be_sent) packet[0] |= sent_before;
             if (header.packet_size() > size) {   // only the header
                 if (message.qos != QoS::exactly_once) return false;
                 store_u16(packet + 2, id);
@@ -2466,15 +2454,9 @@ public:
         } else if (packet[0] >> 4 != 3) {
             return false;
         }
-        Offset k = locate(id);
-        if (k != nowhere) {   // PUBREL comes instead of its message
-            if (!is_dead(data_[entry(k)])) --kept_;
-            forget(entry(k));
-            for (--hi_; k < hi_; ++k) set_entry(k, entry(k + 1));
-        }
+        kill_record(id);   // PUBREL comes instead of its message
         at_[end] += static_cast<Offset>(size);
-        for (k = hi_++; k > lo_ && age_of(id_at(entry(k - 1))) < age_of(id); --k) set_entry(k, entry(k - 1));
-        set_entry(k, place);
+        insert_entry(id, place);
         ++kept_;
         trim();
         return true;
@@ -2482,26 +2464,19 @@ public:
     void restore_next_id(uint16_t id) { next_id_ = id != 0 ? id : uint16_t{1}; }
     uint16_t next_id() const { return next_id_; }
     void restore_finished(uint16_t id) {
-        const Offset k = locate(id);
-        if (k != nowhere && !is_dead(data_[entry(k)])) kill(entry(k));
+        kill_record(id);
         trim();
     }
     // All messages up to this id, by age, may have been sent.
     void restore_sent(uint16_t id) {
-        for (Offset k = lo_; k < hi_; ++k)
-            if (is_message(data_[entry(k)]) && age_of(id_at(entry(k))) >= age_of(id)) mark_sent(entry(k), true);
+        for (Offset place = begin_; place < at_[end]; place += size_at(place))
+            if (is_message(data_[place]) && age_of(id_at(place)) >= age_of(id)) data_[place] |= sent_before;
     }
-    void restore_all_sent() {
-        for (Offset k = lo_; k < hi_; ++k)
-            if (is_message(data_[entry(k)])) mark_sent(entry(k), true);
-    }
+    void restore_all_sent() { restore_sent(next_id_); }
     void forget_all() {
-        for (Offset& mark : at_)
-            if (mark != nowhere) mark = 0;
-        begin_ = lo_ = hi_ = 0;
+        clear();
         kept_ = 0;
         next_id_ = 1;
-        holes_ = false;
     }
     // The version of the packets that follow. False: it is not built in.
     bool restore_version(bool v5) {
@@ -2526,23 +2501,22 @@ public:
 
     // ---- sizes
 
-    Offset count() const { return static_cast<Offset>(hi_ - lo_); }   // of index entries
+    Offset count() const { return hi_ - lo_; }                        // of index entries
     uint16_t kept() const { return kept_; }                           // QoS 1 and 2 messages not finished
     Offset capacity() const { return capacity_; }
     void set_aside(uint32_t size) { capacity_ = static_cast<Offset>(capacity_ - size); }
-    bool last_written() const { return at_[sent] == at_[end]; }       // the packet that was appended last
-    bool between_packets() const { return at_[lane()] == at_[sent] && stream_left_ == 0; }
+    bool between_packets() const { return at_[main] == at_[sent] && stream_left_ == 0; }
 
 private:
     static constexpr uint8_t sent_before = 0x08;   // DUP in PUBLISH; cleared before it is sent in other types
     static constexpr uint8_t dead = 0x06;          // flags that no packet has
 
-    // Every place that is remembered, so that the one function that moves bytes moves them, too.
+    // Every place that is remembered, so that what moves bytes moves them, too.
     enum Mark : uint8_t {
         main,     // first packet not fully written
-        ahead,    // the same for what is not a message, while messages wait
-        sent,     // bytes before it are written, in the lane that is being sent
+        sent,     // bytes before it are written
         gate,     // what goes out now ends here; nowhere: it goes on to `end`
+        looked = wide ? gate + 1 : gate,   // only messages that wait are before it, from the gate on
         stream,   // the record whose payload comes from elsewhere
         end,
         taken,    // storing: what is before it needs no record, or storage has taken it
@@ -2575,18 +2549,13 @@ private:
 
     static bool is_dead(uint8_t first) { return (first & dead) == dead; }
     // Does it count against the messages in flight?
-    static bool counts(uint8_t first) { return (first >> 4) == 6 || ((first >> 4) == 3 && (first & dead) != 0); }
-    // A live PUBLISH of QoS 1 or 2.
-    static bool is_message(uint8_t first) { return (first >> 4) == 3 && (first & dead) != 0 && !is_dead(first); }
-    Mark lane() const { return overtaking_ ? ahead : main; }
-    Mark lane_of(Offset place) const { return mode_ == waiting && !is_message(data_[place]) ? ahead : main; }
+    static bool counts(uint8_t first) { return awaits_answer(first) && first < 0x70; }
+    // A PUBLISH of QoS 1 or 2.
+    static bool is_message(uint8_t first) { return awaits_answer(first) && first < 0x40; }
 
     // ---- packets in memory
 
     PacketType type_at(Offset place) const { return static_cast<PacketType>(data_[place] >> 4); }
-    void mark_sent(Offset place, bool yes) {
-        data_[place] = static_cast<uint8_t>((data_[place] & ~sent_before) | (yes ? sent_before : 0));
-    }
 
     // Behind the fixed header.
     MQTT_HOT Offset body_of(Offset place) const {
@@ -2604,12 +2573,10 @@ private:
     MQTT_HOT uint16_t id_at(Offset place) const { return load_u16(data_ + id_place(place)); }
     Offset size_at(Offset place) const { return place == at_[stream] ? stream_size_ : wire_size(place); }
     // Has a byte of it been written on this connection?
-    bool begun(Offset place) const {
-        return place < at_[lane_of(place)] || (lane_of(place) == lane() && place < at_[sent]);
-    }
+    bool begun(Offset place) const { return place < at_[sent]; }
     // Not sent yet, also on an earlier connection [5: MQTT-4.3.3-7], nor about to be.
     bool is_waiting(Offset place) const {
-        const bool in_turn = mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate];
+        const bool in_turn = mode_ == waiting && place < at_[gate];
         return !begun(place) && !was_sent(place) && place != at_[stream] && !has_alias(place) && !in_turn;
     }
     Version version() const { return v5_ ? Version::v5 : Version::v3_1_1; }
@@ -2641,19 +2608,57 @@ private:
 
     // ---- the index
 
-    uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
-    Offset entry(Offset k) const {
-        return static_cast<Offset>(entry_size == 4 ? load_u32(entry_address(k)) : load_u16(entry_address(k)));
-    }
-    void set_entry(Offset k, Offset place) {
-        if (entry_size == 4) store_u32(entry_address(k), place);
-        else store_u16(entry_address(k), static_cast<uint16_t>(place));
-    }
-
     uint16_t age_of(uint16_t id) const { return static_cast<uint16_t>(next_id_ - id); }
+
+#if MQTT_SMALL
+    // Of the live record with this id; or nowhere.
+    Offset place_of(uint16_t id) const {
+        for (Offset place = 0; place < at_[end]; place += size_at(place))
+            if (!is_dead(data_[place]) && id_of(place) == id) return place;
+        return nowhere;
+    }
+    bool in_use(uint16_t id) const { return place_of(id) != nowhere; }
+    // There is none to be kept in order.
+    static bool pass_over() { return true; }
+    static Offset locate(uint16_t) { return nowhere; }
+    static void set_entry(Offset, Offset) {}
+    static void move_entries(Offset) {}
+    static void swap_entries(Offset, Offset, Offset) {}
+    static void append_entry(Offset) {}
+    static void drop_last_entry() {}
+    static void insert_entry(uint16_t, Offset) {}
+    static void trim() {}
+    static bool slide() { return false; }
+    void clear() {
+        for (Offset& mark : at_)
+            if (mark != nowhere) mark = 0;
+        holes_ = false;
+    }
+#else
+    uint8_t* entry_address(Offset k) const { return data_ + capacity_ - (k + 1) * entry_size; }
+    Offset entry(Offset k) const { return load_u32(entry_address(k)); }
+    void set_entry(Offset k, Offset place) { store_u32(entry_address(k), place); }
+    void move_entries(Offset by) {
+        for (Offset k = lo_; k < hi_; ++k) set_entry(k, entry(k) + by);
+    }
+    void swap_entries(Offset to, Offset from, Offset size) {
+        for (Offset k = lo_; k < hi_; ++k) {
+            const Offset place = entry(k);
+            if (place >= to && place <= from) set_entry(k, place < from ? place + size : to);
+        }
+    }
+    void append_entry(Offset place) { set_entry(hi_++, place); }
+    void drop_last_entry() { --hi_; }
+    // Where its age puts it, instead of the one of this id.
+    void insert_entry(uint16_t id, Offset place) {
+        Offset k = locate(id);
+        if (k != nowhere)
+            for (--hi_; k < hi_; ++k) set_entry(k, entry(k + 1));
+        for (k = hi_++; k > lo_ && age_of(id_at(entry(k - 1))) < age_of(id); --k) set_entry(k, entry(k - 1));
+        set_entry(k, place);
+    }
     // The entry of a packet id, or nowhere. How far ids are behind the oldest one orders the index also where they wrap
-    // around; an entry that is out of date still has the bytes of its packet. Where it shall be quick, the first look is
-    // as far behind, else at the oldest one.
+    // around; an entry that is out of date still has the bytes of its packet. The first look is as far behind.
     Offset locate(uint16_t id) const {
         Offset place;
         return locate(id, place);
@@ -2663,8 +2668,8 @@ private:
         place = entry(lo_);
         const uint16_t first = id_at(place), behind = static_cast<uint16_t>(id - first);
         Offset low = lo_, high = hi_, probe = lo_;
-        if (wide && behind == 0) return probe;
-        if (wide && behind < hi_ - lo_) probe += behind;
+        if (behind == 0) return probe;
+        if (behind < hi_ - lo_) probe += behind;
         for (; low < high; probe = low + (high - low) / 2) {
             place = entry(probe);
             const uint16_t other = static_cast<uint16_t>(id_at(place) - first);
@@ -2676,6 +2681,66 @@ private:
         }
         return nowhere;
     }
+    // Of the live record with this id; or nowhere.
+    MQTT_HOT Offset place_of(uint16_t id) const {
+        Offset place;
+        return locate(id, place) == nowhere || is_dead(data_[place]) ? nowhere : place;
+    }
+    // The oldest record comes first, so an id is in use only if that one has it; then it goes to the end, as if it were
+    // new.
+    MQTT_HOT bool in_use(uint16_t id) const { return lo_ != hi_ && id_at(entry(lo_)) == id; }
+    bool pass_over() {
+        if (!make_room(1, entry_size)) return false;
+        append_entry(entry(lo_++));
+        drop_dead_entries();
+        return true;
+    }
+    // Behind trim(), the first entry of the index is a live one.
+    MQTT_HOT void drop_dead_entries() {
+        while (lo_ != hi_ && is_dead(data_[entry(lo_)])) ++lo_;
+    }
+    // Dead packets and entries in front cost nothing to remove.
+    MQTT_HOT void trim() {
+        while (begin_ < at_[end] && is_dead(data_[begin_])) {
+            const Offset size = size_at(begin_);
+            if (begin_ == at_[stream]) at_[stream] = nowhere;
+            begin_ += size;
+        }
+        if (begin_ == at_[end]) return clear();
+        drop_dead_entries();
+        if (storing || at_[main] < begin_ || at_[looked] < begin_) {
+            for (Offset& mark : at_)
+                if (mark != nowhere && mark < begin_) mark = begin_;
+        }
+    }
+    MQTT_HOT void clear() {
+        at_[main] = at_[sent] = at_[end] = 0;
+        for (unsigned m = taken; m < marks; ++m)
+            if (at_[m] != nowhere) at_[m] = 0;
+        if (at_[gate] != nowhere) at_[gate] = 0;
+        if (at_[looked] != nowhere) at_[looked] = 0;
+        begin_ = lo_ = hi_ = 0;
+        holes_ = false;
+    }
+    // Only live entries are left, from 0 on. If no packet in between is dead, all of them move at once. True: they have.
+    bool slide() {
+        const Offset by = holes_ ? 0 : begin_;
+        Offset live = 0;
+        for (Offset k = lo_; k < hi_; ++k) {
+            const Offset place = entry(k);
+            if (place >= begin_ && !is_dead(data_[place])) set_entry(live++, place - by);
+        }
+        lo_ = 0;
+        hi_ = live;
+        if (!holes_) {
+            copy(data_, data_ + by, at_[end] - by);
+            for (Offset& mark : at_)
+                if (mark != nowhere) mark -= by;
+            begin_ = 0;
+        }
+        return !holes_;
+    }
+#endif
 
     // ---- memory
 
@@ -2709,7 +2774,7 @@ private:
         last_ = place;
 #endif
         if (kept) {
-            set_entry(hi_++, place);
+            append_entry(place);
             step_id();
             if (counts(data_[place])) ++kept_;
         }
@@ -2717,8 +2782,7 @@ private:
     }
     // The same for what has not been sent, and is not to be.
     void discard(Offset place) {
-        if (mode_ == waiting && is_message(data_[place]) && !overtaking_ && place < at_[gate] && place >= at_[main])
-            --in_flight_;
+        if (mode_ == waiting && is_message(data_[place]) && place < at_[gate]) --in_flight_;
         finish(place);
         compact();
     }
@@ -2728,6 +2792,10 @@ private:
     MQTT_HOT void kill(Offset place) {
         if (counts(data_[place])) --kept_;
         forget(place);
+    }
+    void kill_record(uint16_t id) {
+        const Offset place = place_of(id);
+        if (place != nowhere) kill(place);
     }
     // The same for good: storage may forget it, too.
     MQTT_HOT void finish(Offset place) {
@@ -2741,73 +2809,46 @@ private:
     // The same for what has no entry in the index.
     void forget(Offset place) {
         data_[place] |= dead;
-        if (place != begin_) holes_ = true;
+        if (!wide || place != begin_) holes_ = true;
     }
-    // Behind trim(), the first entry of the index is a live one.
-    MQTT_HOT void drop_dead_entries() {
-        while (lo_ != hi_ && is_dead(data_[entry(lo_)])) ++lo_;
-    }
-    // Dead packets and entries in front cost nothing to remove.
-    MQTT_HOT void trim() {
-        while (begin_ < at_[end] && is_dead(data_[begin_])) {
-            const Offset size = size_at(begin_);
-            if (begin_ == at_[stream]) at_[stream] = nowhere;
-            begin_ += size;
-        }
-        if (begin_ == at_[end]) {
-            at_[main] = at_[sent] = at_[end] = 0;
-            for (unsigned m = taken; m < marks; ++m)
-                if (at_[m] != nowhere) at_[m] = 0;
-            if (at_[ahead] != nowhere) at_[ahead] = 0;
-            if (at_[gate] != nowhere) at_[gate] = 0;
-            begin_ = lo_ = hi_ = 0;
-            holes_ = false;
-            return;
-        }
-        drop_dead_entries();
-        if (storing || at_[main] < begin_ || at_[ahead] < begin_) {
-            for (Offset& mark : at_)
-                if (mark != nowhere && mark < begin_) mark = begin_;
+    // A packet changes places with the messages in front of it, which wait.
+    void move_ahead(Offset to, Offset from, Offset size) {
+        swap_entries(to, from, size);
+        if (wide) at_[looked] = from + size;
+        if (at_[stream] >= to && at_[stream] < from) at_[stream] += size;
+        if constexpr (storing)
+            if (at_[aged] > to && at_[aged] <= from) at_[aged] += size;
+        uint8_t part[wide ? 64 : 8];
+        for (Offset n; size != 0; size -= n) {
+            n = size < sizeof part ? size : static_cast<Offset>(sizeof part);
+            copy(part, data_ + from, n);
+            copy(data_ + to + n, data_ + to, from - to);
+            copy(data_ + to, part, n);
+            to += n;
+            from += n;
         }
     }
     // All that is live is to be sent, from the front, and nothing goes out yet.
     void close() {
         mode_ = closed;
-        overtaking_ = false;
-        at_[main] = at_[ahead] = at_[sent] = at_[gate] = begin_;
+        at_[main] = at_[sent] = at_[gate] = at_[looked] = begin_;
         compact();
     }
-    // The only function that moves bytes. False: there was nothing to gain.
+    // Moves what is live to the front. False: there was nothing to gain.
     bool compact() {
         const Offset old_end = at_[end];
         trim();
         if (begin_ == 0 && lo_ == 0 && !holes_) return at_[end] != old_end;
-        Offset live = 0;
-        const bool at_once = wide && !holes_;        // all that is live moves ...
-        const Offset by = at_once ? begin_ : 0;      // ... by so much
-        for (Offset k = lo_; k < hi_; ++k) {
-            const Offset place = entry(k);
-            if (place >= begin_ && !is_dead(data_[place])) set_entry(live++, place - by);
-        }
-        lo_ = 0;
-        hi_ = live;
-        if (at_once) {
-            copy(data_, data_ + by, at_[end] - by);
-            for (Offset& mark : at_)
-                if (mark != nowhere) mark -= by;
-            begin_ = 0;
-            return true;
-        }
-        pack(old_end, v5_);
+        if (!slide()) pack(begin_, old_end, v5_);
         return true;
     }
     // Moves what is live to the front, in this version; what is before `old_end` is not trimmed.
-    void pack(Offset old_end, bool v5) {
-        Offset to = 0, size;
-        for (Offset from = begin_; from < old_end; from += size) {
+    void pack(Offset from, Offset old_end, bool v5) {
+        Offset to = 0;
+        for (Offset size; from < old_end; from += size) {
             size = size_at(from);
             const bool keep = !is_dead(data_[from]);
-            const Offset k = keep && awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
+            const Offset k = wide && keep && awaits_answer(data_[from]) ? locate(id_at(from)) : nowhere;
             for (Offset& mark : at_) {
                 if (mark < from || mark - from >= size) continue;
                 if (!keep && &mark == &at_[stream])
@@ -2826,7 +2867,9 @@ private:
         }
         for (Offset& mark : at_)
             if (mark == old_end) mark = to;
+#if !MQTT_SMALL
         begin_ = 0;
+#endif
         holes_ = false;
     }
     // Writes a packet for the other version, not behind where it is; the new end.
@@ -2853,7 +2896,6 @@ private:
 
     // Small ones first: on a Cortex-M0 a byte beyond offset 31 takes a longer way.
     enum : uint8_t { closed, waiting, open } mode_ = closed;
-    bool overtaking_ = false;      // it is the packets at `ahead` that are being sent
     bool holes_ = false;           // there may be a dead packet behind `begin_`
     bool stream_resend_ = false;
     bool ping_waits_ = false;      // a PINGREQ has not been written
@@ -2868,9 +2910,13 @@ private:
     uint16_t in_flight_ = 0;       // ... and, while some of them wait, those that do not
     uint8_t* data_;
     Offset capacity_;
+#if MQTT_SMALL
+    static constexpr Offset begin_ = 0, lo_ = 0, hi_ = 0;
+#else
     Offset begin_ = 0;             // packets before it are dead
     Offset lo_ = 0, hi_ = 0;       // index entries
-    Offset at_[marks] = {0, 0, 0, 0, nowhere, 0};
+#endif
+    Offset at_[marks] = {0, 0, 0, wide ? 0 : nowhere, wide ? nowhere : 0};
     Offset stream_size_ = 0;       // bytes of the header at `stream`
     uint32_t stream_left_ = 0;     // payload bytes to come
 
@@ -2916,14 +2962,16 @@ public:
         if (wide) in_sequence_ = beyond_last(id) && (in_sequence_ || count_ == 0);
         uint8_t* p = at(count_++);
         store_u16(p, id);
-        p[2] = qos == QoS::exactly_once ? qos_2 : uint8_t{0};
+        p[2] = qos == QoS::exactly_once ? qos_2 | open : open;
     }
     // Is this QoS 2 message one that we have, and the server has not released? DUP says nothing about it: servers
     // redeliver without it.
-    bool has(uint16_t id) const { return !(wide && in_sequence_ && beyond_last(id)) && position(id, count_) != none; }
+    bool has(uint16_t id) const {
+        return !(wide && in_sequence_ && beyond_last(id)) && position(id, count_, qos_2) != none;
+    }
     // It came once more: if it has been answered, it will be again, behind those that are open.
     void received_again(uint16_t id) {
-        const size_t i = position(id, answered_);
+        const size_t i = position(id, answered_, qos_2);
         if (i == none) return;
         remove(i);
         push(id, QoS::exactly_once);
@@ -2932,38 +2980,32 @@ public:
 
     // PUBREL: the server may use the id anew as soon as it sees PUBCOMP. False: there is no such id.
     bool released(uint16_t id) {
-        const size_t i = position(id, answered_);
+        const size_t i = position(id, answered_, qos_2);
         if (i != none) remove(i);
         return i != none;
     }
     // The application took a message over, or refuses it. False: it is none of the open ones.
     bool acknowledge(uint16_t id, ReasonCode reason = ReasonCode::success) {
-        for (size_t i = answered_; i < count_; ++i)
-            if (load_u16(at(i)) == id && (at(i)[2] & acknowledged) == 0) {
-                // Of a client, the reason codes of PUBACK and PUBREC are 0x00 and 0x80 to 0x9F.
-                const unsigned code = static_cast<unsigned>(reason);
-                const unsigned flags = acknowledged | (granted(reason) ? 0U : refused) | (code & 31) << 3;
-                at(i)[2] = static_cast<uint8_t>(at(i)[2] | flags);
-                return true;
-            }
-        return false;
+        const size_t i = position(id, count_, open);
+        if (i == none) return false;
+        // Of a client, the reason codes of PUBACK and PUBREC are 0x00 and 0x80 to 0x9F.
+        const unsigned code = has_v5 ? static_cast<unsigned>(reason) : 0;
+        at(i)[2] = static_cast<uint8_t>((at(i)[2] & qos_2) | (code >> 7) * refused | code << 3);
+        return true;
     }
     void acknowledge_all() {
-        for (size_t i = answered_; i < count_; ++i)
-            at(i)[2] = static_cast<uint8_t>(at(i)[2] | acknowledged);
+        for (size_t i = answered_; i < count_; ++i) at(i)[2] &= static_cast<uint8_t>(~open);
     }
-    // The answer that is due next: PUBACK or PUBREC, or a packet id of 0. answered() when it is queued.
-    struct Due {
-        uint16_t packet_id = 0;
-        uint8_t first_byte = 0;
-        ReasonCode reason = ReasonCode::success;
-    };
-    Due due() const {
-        if (!has_open()) return {};
-        const uint8_t* p = at(answered_);
-        if ((p[2] & acknowledged) == 0) return {};
-        return {load_u16(p), first_byte_of((p[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback),
-                static_cast<ReasonCode>(p[2] >> 3 | ((p[2] & refused) != 0 ? 0x80 : 0))};
+    // Of what is to be answered next: its entry; nullptr: nothing is. answered() when that is queued.
+    const uint8_t* due() const {
+        const uint8_t* const p = at(answered_);
+        return has_open() && (p[2] & open) == 0 ? p : nullptr;
+    }
+    static uint8_t answer(const uint8_t* entry) {
+        return first_byte_of((entry[2] & qos_2) != 0 ? PacketType::pubrec : PacketType::puback);
+    }
+    static ReasonCode reason(const uint8_t* entry) {
+        return static_cast<ReasonCode>(has_v5 ? entry[2] >> 3 | ((entry[2] & refused) != 0 ? 0x80 : 0) : 0);
     }
     void answered() {
         const size_t i = answered_++;
@@ -2974,7 +3016,7 @@ public:
     void forget_open() {
         uint16_t kept = answered_;
         for (uint16_t i = kept; i < count_; ++i)
-            if ((at(i)[2] & (acknowledged | qos_2 | refused)) == (acknowledged | qos_2))
+            if ((at(i)[2] & (open | qos_2 | refused)) == qos_2)
                 copy(at(kept++), at(i), entry_size);
         count_ = answered_ = carried_ = kept;
     }
@@ -3001,7 +3043,7 @@ public:
 private:
     static constexpr size_t none = static_cast<size_t>(-1);
     // An entry's third byte; the upper five bits are those of the reason code.
-    static constexpr uint8_t qos_2 = 1, acknowledged = 2, refused = 4;
+    static constexpr uint8_t qos_2 = 1, open = 2, refused = 4;
 
     uint8_t* at(size_t i) const {
         if (wide && (i += head_) >= capacity_) i -= capacity_;
@@ -3012,14 +3054,14 @@ private:
         const uint16_t first = load_u16(at(0)), last = load_u16(at(count_ - 1U));
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
-    // Of a QoS 2 message among the first `count`.
-    MQTT_APART size_t position(uint16_t id, size_t count) const {
-        for (size_t i = 0; i < count; ++i)
-            if (load_u16(at(i)) == id && (at(i)[2] & qos_2) != 0) return i;
+    // Of an entry with this id and flag among the first `count`.
+    MQTT_APART size_t position(uint16_t id, size_t count, uint8_t flag) const {
+        for (size_t i = wide && flag == open ? answered_ : 0; i < count; ++i)
+            if (load_u16(at(i)) == id && (at(i)[2] & flag) != 0) return i;
         return none;
     }
     void remove(size_t i) {
-        if (i < carried_) --carried_;
+        if (has_v5 && i < carried_) --carried_;
         if (i < answered_) --answered_;
         --count_;
         if (!wide) return copy(at(i), at(i + 1), entry_size * (count_ - i));
@@ -3353,7 +3395,7 @@ public:
         return outbox_.drop_waiting(most, topic, count);
     }
     size_t drop_aged() { return outbox_.drop_aged(); }
-    size_t used() const { return outbox_.used(); }
+    size_t used() { return outbox_.used(); }
 
     // ---- events
 
@@ -3441,7 +3483,7 @@ public:
         return options_->port;
     }
     uint16_t unacknowledged() const { return outbox_.kept(); }
-    bool busy() const { return outbox_.count() != 0 || !outbox_.last_written() || inbox_.has_open(); }
+    bool busy() { return outbox_.used() != 0 || inbox_.has_open(); }
     bool wants_open() const { return state_ == State::opening; }
     bool wants_close() const { return state_ == State::stopping || state_ == State::failed; }
 
@@ -3516,11 +3558,9 @@ public:
             return;
         }
         if (state_ != State::connecting) {
-            outbox_.written(size);
-            if (state_ == State::disconnecting) {
-                if (outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
-                return;
-            }
+            const bool last = outbox_.written(size);
+            if (last) return stop();   // [MQTT-3.14.4-1]
+            if (state_ == State::disconnecting) return;
             if (blocked_) drained_ = false;   // what had no room before, perhaps has now
             if (!wide || inbox_.has_open()) again_ = true;
             if (ping_unseen_) timer_ = now_;   // something moves, but the server cannot have seen the ping before
@@ -3819,7 +3859,7 @@ private:
                 duration += ping_interval();
             } else {
                 // Where it is the application that lets PINGRESP wait, there is none.
-                if (!pinging_ || (full && inbox_.due().packet_id == 0)) return forever;
+                if (!pinging_ || (full && inbox_.due() == nullptr)) return forever;
                 then = timer_;   // [MQTT-3.12.4-1]
             }
         }
@@ -3903,17 +3943,18 @@ private:
 
     // PUBACK and PUBREC for what the application has taken over, as far as there is room.
     void answer_open() {
-        for (Inbox::Due due = inbox_.due(); due.packet_id != 0; due = inbox_.due()) {
+        while (const uint8_t* const due = inbox_.due()) {
             // Without a connection there is nobody to answer; a QoS 2 id is remembered all the same.
-            if (connected() && !outbox_.append(due.first_byte, due.packet_id, Outbox::for_answer, due.reason)) return;
+            if (connected() && !outbox_.append(Inbox::answer(due), load_u16(due), Outbox::for_answer, Inbox::reason(due)))
+                return;
             inbox_.answered();
         }
     }
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     MQTT_HOT void acknowledge_seen() {
-        if (!inbox_.has_open()) return;
-        if (!options_->manual_ack) inbox_.acknowledge_all();
+        if (wide && !inbox_.has_open()) return;
+        if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
     MQTT_HOT void settle() {
@@ -4182,17 +4223,18 @@ private:
         } else {
             const Offset place = outbox_.find(answer.packet_id);
             if (place == Outbox::nowhere) return Step::go_on;
-            const Transition& transition = *Outbox::answer_to(outbox_.first_byte(place));
+            const Transition& transition = transition_by(answer.type);
             const bool pubrec = answer.type == PacketType::pubrec;
-            if (transition.answer != answer.type) {
-                if (pubrec && transition.answer == PacketType::pubcomp) return Step::go_on;   // our PUBREL is on its way
+            const uint8_t record = outbox_.first_byte(place);
+            if ((record & 0xF6) != transition.record) {
+                if (pubrec && record >> 4 == 6) return Step::go_on;   // our PUBREL is on its way
                 return reject(Error::protocol_error);
             }
             if (!answer.reason_codes.empty() && outbox_.filters(place) != answer.reason_codes.size())
                 return reject(Error::protocol_error);   // [MQTT-3.8.4-5]
             kind = transition.event;
             if (pubrec && granted(answer.reason)) {
-                outbox_.release(answer.packet_id);
+                outbox_.release(place);
             } else {
                 if (pubrec) kind = Event::acknowledged;   // refused [5: MQTT-4.4.0-2]
                 outbox_.erase(place);

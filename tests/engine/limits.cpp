@@ -690,7 +690,7 @@ TEST_CASE("while any event is handled, the application may call anything") {
 TEST_CASE("connect_size() and tx_size() are enough, and constants") {
     static constexpr mqtt::ConnectOptions nothing{};
     static_assert(mqtt::connect_size(nothing) == 17, "5 + 10 + 2");
-    static_assert(mqtt::tx_size(10, 100) == 16 + 60 + 10 * (mqtt::has_v5 ? 114 : 113), "the formula at Buffers");
+    static_assert(mqtt::tx_size(10, 100) == 16 + 60 + 10 * (109 + (mqtt::has_v5 ? 1 : 0) + (mqtt::wide ? 4 : 0)), "the formula at Buffers");
     Session s(64, mqtt::tx_size(7, 1 + 300));
     s.options.will = {"will", "message", mqtt::QoS::at_least_once, mqtt::Retain::no};
     s.options.user_name = "user";
