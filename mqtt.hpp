@@ -1617,7 +1617,7 @@ struct Publish {
         p.retain = static_cast<decltype(p.retain)>((first & 1) != 0);
         p.duplicate = (first & 8) != 0;
     }
-    template <class Io, class Self> MQTT_HOT static void fields(Io& io, Self& p) {
+    template <class Io, class Self> MQTT_PART static void fields(Io& io, Self& p) {
         io.check(p.qos <= QoS::exactly_once);                      // [MQTT-3.3.1-4]
         io.topic(p.topic, io.v5());
         if (p.qos != QoS::at_most_once) io.packet_id(p.packet_id);
@@ -1790,7 +1790,7 @@ struct Subscribe {
     Subscriptions filters;
 
     uint8_t first_byte() const { return first_byte_of(type); }
-    template <class Io, class Self> static void fields(Io& io, Self& p) {
+    template <class Io, class Self> MQTT_PART static void fields(Io& io, Self& p) {
         io.packet_id(p.packet_id);
         io.properties(p.properties, p.type);
         const bool options = p.type == PacketType::subscribe;
@@ -2818,20 +2818,29 @@ private:
         if (at_[stream] >= to && at_[stream] < from) at_[stream] += size;
         if constexpr (storing)
             if (at_[aged] > to && at_[aged] <= from) at_[aged] += size;
-        uint8_t part[wide ? 64 : 8];
-        for (Offset n; size != 0; size -= n) {
-            n = size < sizeof part ? size : static_cast<Offset>(sizeof part);
-            copy(part, data_ + from, n);
-            copy(data_ + to + n, data_ + to, from - to);
-            copy(data_ + to, part, n);
-            to += n;
-            from += n;
+        uint8_t part[8];   // an answer
+        if (wide && size <= sizeof part) {
+            copy(part, data_ + from, size);
+            copy(data_ + to + size, data_ + to, from - to);
+            copy(data_ + to, part, size);
+        } else {   // each by itself, then all of it
+            reverse(to, from);
+            reverse(from, from + size);
+            reverse(to, from + size);
+        }
+    }
+    void reverse(Offset from, Offset to) {
+        for (; from + 1 < to; ++from) {
+            const uint8_t c = data_[from];
+            data_[from] = data_[--to];
+            data_[to] = c;
         }
     }
     // All that is live is to be sent, from the front, and nothing goes out yet.
     void close() {
         mode_ = closed;
-        at_[main] = at_[sent] = at_[gate] = at_[looked] = begin_;
+        at_[main] = at_[sent] = at_[gate] = begin_;
+        if (wide) at_[looked] = begin_;
         compact();
     }
     // Moves what is live to the front. False: there was nothing to gain.
