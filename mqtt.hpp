@@ -97,11 +97,13 @@ inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 #define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
 #define MQTT_APART __attribute__((noinline))  // but not this
 #define MQTT_HOT __attribute__((always_inline))   // on the way of every message: a part of what calls it
+#define MQTT_WHOLE MQTT_HOT
 #define MQTT_LIKELY(condition) __builtin_expect(condition, true)
 #define MQTT_RARELY __asm__ volatile("")      // where a branch shall stay one: not taken, it costs least
 #else
 #define MQTT_FLAT
 #define MQTT_APART
+#define MQTT_WHOLE __attribute__((noinline))   // no part of the application's functions, whose frames would grow
 #define MQTT_LIKELY(condition) (condition)
 #define MQTT_RARELY
 #define MQTT_HOT
@@ -2096,7 +2098,6 @@ public:
     }
     bool has_property(Offset place, uint8_t id) const { return find_property(place, id) != nowhere; }
     uint16_t id_of(Offset place) const { return awaits_answer(data_[place]) ? id_at(place) : uint16_t{0}; }
-    bool is_kept(Offset place) const { return awaits_answer(data_[place]); }
     bool was_sent(Offset place) const { return (data_[place] & sent_before) != 0; }   // on an earlier connection
 
     MQTT_HOT void erase(Offset place) {
@@ -2144,11 +2145,11 @@ public:
         close();
     }
 
-    // After rewind() and before resumed(): all that is live, in order; nowhere: there is no more.
+    // After rewind() and before resumed(): what is live, in order, each until drop() or resume(); nowhere: no more.
     Offset next_to_resume() {
         Offset place = at_[ahead];
         while (place < at_[end] && is_dead(data_[place])) place += size_at(place);
-        at_[ahead] = place < at_[end] ? place + size_at(place) : place;
+        at_[ahead] = place;
         return place < at_[end] ? place : nowhere;
     }
     void drop(Offset place) {
@@ -2157,8 +2158,9 @@ public:
         trim();
     }
     // It goes out as if for the first time, but for DUP in a PUBLISH.
-    void send_again(Offset place) {
+    void resume(Offset place) {
         if (type_at(place) != PacketType::publish) mark_sent(place, false);
+        at_[ahead] = place + size_at(place);
     }
     // admit() may let messages out.
     void resumed() {
@@ -3100,6 +3102,8 @@ struct Log {
     Error trouble = Error::ok, told = Error::ok;
     uint8_t note_size = 0;        // bytes of the note that is being saved
     uint8_t note[Note::longest + 1] = {};
+    Error drop_error = Error::ok; // why a message has been dropped, which has to be told ...
+    uint16_t dropped = 0;         // ... and its id
     uint16_t covered = 0;         // the last id of "sent through id"
     uint16_t inbox_at = 0;
     uint32_t saving = 0;          // hash of a packet that storage has taken in part; 0: none
@@ -3868,11 +3872,15 @@ private:
                 event.error = log().trouble;
                 return;
             }
-        if (drop_error_ != Error::ok && !wants_close()) {
-            tell_dropped(event, dropped_, drop_error_);
-            drop_error_ = Error::ok;
-            if (answering() && outbox_.is_closed()) resume();
-            return;
+        if constexpr (storing)
+            if (log().drop_error != Error::ok && !wants_close()) {
+                tell_dropped(event, log().dropped, log().drop_error);
+                log().drop_error = Error::ok;
+                return;
+            }
+        if (outbox_.is_closed() && answering()) {
+            resume(event);
+            if (event.kind != Event::none) return;
         }
 #if MQTT_ENABLE_V5
         if (outbox_.may_expire(now_) && !wants_close()) {
@@ -3889,17 +3897,18 @@ private:
     }
 
     // After CONNACK: what is left of earlier connections goes out again, up to something that has to be told as
-    // dropped.
-    void resume() {
+    // dropped: by this event, or if that tells something else already, by the next one.
+    void resume(Event& event) {
         const bool ours = session_ != 0;
         for (Offset place; (place = outbox_.next_to_resume()) != Outbox::nowhere;) {
-            const bool again = outbox_.is_kept(place) && outbox_.was_sent(place);
-            drop_error_ = again && !ours ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
-            if (drop_error_ != Error::ok) {
-                dropped_ = outbox_.id_of(place);
-                return outbox_.drop(place);
+            const Error error = !ours && outbox_.was_sent(place) ? Error::session_lost : v5_ ? sendable(place) : Error::ok;
+            if (error == Error::ok) {
+                outbox_.resume(place);
+                continue;
             }
-            if (again) outbox_.send_again(place);
+            if (event.kind != Event::none) return;
+            tell_dropped(event, outbox_.id_of(place), error);
+            outbox_.drop(place);
         }
         outbox_.resumed();
         if (!session_kept()) session_is(0);
@@ -4018,11 +4027,11 @@ private:
             inbox_.clear();
             session_is(0);
         }
-        resume();
         enter(State::connected);
         tell(event, Event::connected);
         event.session_present = present;
         event.properties = connack.properties;
+        resume(event);
         return Step::go_on;
     }
 
@@ -4625,9 +4634,9 @@ private:
         log().saving = 0;
         log().asked = false;
         if (error == Error::storage_too_large && packet && outbox_.untaken_is_message()) {
-            if (drop_error_ != Error::ok) return;   // later
-            dropped_ = outbox_.drop_untaken();
-            drop_error_ = error;
+            if (log().drop_error != Error::ok) return;   // later
+            log().dropped = outbox_.drop_untaken();
+            log().drop_error = error;
             again_ = true;
             return;
         }
@@ -4702,7 +4711,6 @@ private:
     State state_ = State::stopped;
     Error error_ = Error::ok;              // why the last connection ended
     ReasonCode reason_ = ReasonCode::success;
-    Error drop_error_ = Error::ok;         // something has been dropped, and has to be told
     uint8_t attempts_ = 0;
     uint8_t header_size_ = 0;              // of a message that is larger than rx
     bool skipping_ = false;                // ... whose topic does not fit either
@@ -4713,7 +4721,6 @@ private:
     bool drained_ = true;                  // nothing that has come is left to be looked at ...
     bool again_ = false;                   // ... but something may be possible that was not
     bool blocked_ = false;                 // a packet cannot be taken yet: no room for its answer
-    uint16_t dropped_ = 0;                 // the packet id that drop_error_ is about
     uint16_t to_skip_ = 0;                 // bytes of a topic that does not fit, to be passed over
 
     const ConnectOptions* options_ = nullptr;
@@ -5160,7 +5167,7 @@ private:
         return engine_.subscribe(packet);
     }
 
-    MQTT_HOT Event advance() {
+    MQTT_WHOLE Event advance() {
         Event event;
         engine_.at(port_.now_ms());
         if constexpr (storing)
@@ -5289,6 +5296,7 @@ private:
 #undef MQTT_APART
 #undef MQTT_HOT
 #undef MQTT_LIKELY
+#undef MQTT_WHOLE
 #undef MQTT_RARELY
 
 #endif  // MQTT_HPP

@@ -359,9 +359,8 @@ private:
         const bool present = random_.chance(70);
         maximum_ = static_cast<uint16_t>(random_.chance(60) ? 1 + random_.below(3) : 1 + random_.below(60));
         for (Outbox::Offset place = outbox_.next_to_resume(); place != Outbox::nowhere; place = outbox_.next_to_resume()) {
-            if (!outbox_.is_kept(place) || !outbox_.was_sent(place)) continue;
-            if (present) {
-                outbox_.send_again(place);
+            if (present || !outbox_.was_sent(place)) {
+                outbox_.resume(place);
                 continue;
             }
             const auto first = std::find_if(items_.begin(), items_.end(), [](const Item& i) { return i.id != 0 && i.sent; });
