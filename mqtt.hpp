@@ -872,8 +872,8 @@ struct Event {
     ReasonCode reason = ReasonCode::success;
     bool session_present = false;
     uint16_t packet_id = 0;
-    Bytes reason_codes;         // a view
     Properties properties{};      // MQTT 5: of the packet that was the cause; those of a message are in `message`, too
+    Bytes reason_codes;         // a view
     Message message;
 };
 
