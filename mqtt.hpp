@@ -97,13 +97,23 @@ inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 #define MQTT_FLAT __attribute__((flatten))    // what it calls becomes a part of it,
 #define MQTT_APART __attribute__((noinline))  // but not this
 #define MQTT_HOT __attribute__((always_inline))   // on the way of every message: a part of what calls it
+#define MQTT_PART MQTT_HOT
+#define MQTT_ONCE MQTT_APART
 #define MQTT_WHOLE MQTT_HOT
 #define MQTT_LIKELY(condition) __builtin_expect(condition, true)
 #define MQTT_RARELY __asm__ volatile("")      // where a branch shall stay one: not taken, it costs least
 #else
 #define MQTT_FLAT
 #define MQTT_APART
-#define MQTT_WHOLE __attribute__((noinline))   // no part of the application's functions, whose frames would grow
+#ifdef __GNUC__
+#define MQTT_PART __attribute__((always_inline))   // called from one place: a part of it
+#define MQTT_ONCE MQTT_PART                        // and seldom, where it shall be quick
+#define MQTT_WHOLE __attribute__((noinline))       // never a part of the application's functions, whose frames would grow
+#else
+#define MQTT_PART
+#define MQTT_ONCE
+#define MQTT_WHOLE
+#endif
 #define MQTT_LIKELY(condition) (condition)
 #define MQTT_RARELY
 #define MQTT_HOT
@@ -3312,9 +3322,9 @@ public:
     }
 
     // What is due by time: the next attempt, or a PINGREQ; true: it is to be written at once.
-    MQTT_HOT bool tick() {
+    MQTT_PART bool tick() {
         if (state_ != State::connected) {
-            if (state_ == State::waiting && time_left() == 0) enter(State::opening);
+            if (state_ == State::waiting && since(since_) >= timer_) enter(State::opening);
             return false;
         }
         if ((wide && !ping_may_be_due()) || ping_due() != 0) return false;
@@ -3447,7 +3457,7 @@ public:
         if (state_ != State::connecting) {
             outbox_.written(size);
             if (blocked_) drained_ = false;   // what had no room before, perhaps has now
-            if (inbox_.has_open()) again_ = true;
+            if (!wide || inbox_.has_open()) again_ = true;
             if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
             if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
@@ -3917,7 +3927,7 @@ private:
     bool session_kept() const { return !options_->clean_session && limits_.session_kept; }
 
     // The first packet in rx, if it is all there.
-    MQTT_HOT Step receive(Event& event) {
+    MQTT_PART Step receive(Event& event) {
         const uint8_t* const packet = rx_.data + in_begin_;
         const size_t size = in_end_ - in_begin_;
         FixedHeader header;
@@ -4468,7 +4478,7 @@ private:
     }
 
     // One more piece of it.
-    Step receive_piece(Event& event) {
+    MQTT_ONCE Step receive_piece(Event& event) {
         Publish packet;
         packet.set_first_byte(rx_.data[0]);
         if (to_skip_ != 0) {
@@ -5197,7 +5207,7 @@ private:
         if constexpr (counting) port_.statistics.bytes_sent += n > 0 ? static_cast<uint32_t>(n) : 0;
     }
     // Continues to open, writes once, reads once.
-    MQTT_APART void exchange() {
+    MQTT_ONCE void exchange() {
         if (engine_.wants_open()) engine_.opened(port_.open(engine_.host(), engine_.port()));
         write();
         const Buffer in = engine_.input();
@@ -5297,6 +5307,8 @@ private:
 #undef MQTT_HOT
 #undef MQTT_LIKELY
 #undef MQTT_WHOLE
+#undef MQTT_ONCE
+#undef MQTT_PART
 #undef MQTT_RARELY
 
 #endif  // MQTT_HPP
