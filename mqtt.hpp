@@ -165,9 +165,15 @@ struct Buffer {
     size_t size = 0;
 };
 
-// Also where they overlap, and for a size of 0 wherever they point to.
+// Also where they overlap, and for a size of 0 wherever they point to. Where it shall be small, the C library's is not
+// needed: it is longer by far, and only for what is aligned quicker.
 inline void copy(uint8_t* to, const uint8_t* from, size_t size) {
-    if (size != 0) memmove(to, from, size);
+    if (wide) {
+        if (size != 0) memmove(to, from, size);
+        return;
+    }
+    const size_t step = to < from ? 1 : static_cast<size_t>(-1);
+    for (size_t i = to < from ? 0 : size - 1; size != 0; --size, i += step) to[i] = from[i];
 }
 
 // Numbers on the wire are big-endian (section 1.5.2); they are never read through a cast.
