@@ -3678,10 +3678,10 @@ private:
 
     // Session state belongs to a client id at a server [MQTT-3.1.3-2]: another one's is never replayed.
     static uint32_t identity_of(std::string_view host, uint16_t port, std::string_view client_id) {
-        uint32_t identity = 2166136261U + port;
-        for (const std::string_view text : {host, client_id})
-            identity = (hash(identity, text) ^ 0xFF) * 16777619U;   // 0xFF is not in UTF-8
-        return identity | 1;
+        return hash_of(hash_of(2166136261U + port, host), client_id) | 1;
+    }
+    static uint32_t hash_of(uint32_t seed, std::string_view text) {
+        return (hash(seed, text) ^ 0xFF) * 16777619U;   // 0xFF is not in UTF-8
     }
     static uint32_t hash(uint32_t seed, const Bytes& bytes) {   // FNV-1a
         for (const uint8_t c : bytes) seed = (seed ^ c) * 16777619U;
