@@ -108,7 +108,7 @@ inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 #ifdef __GNUC__
 #define MQTT_PART __attribute__((always_inline))   // called from one place: a part of it
 #define MQTT_ONCE MQTT_PART                        // and seldom, where it shall be quick
-#define MQTT_WHOLE __attribute__((noinline))       // never a part of the application's functions, whose frames would grow
+#define MQTT_WHOLE __attribute__((noinline))       // not a part of it, nor of the application's: their frames would grow
 #else
 #define MQTT_PART
 #define MQTT_ONCE
@@ -3345,17 +3345,16 @@ public:
 
     // Time-outs. None while there is something to read, so that a packet that has come counts also if it is looked at
     // late.
-    void expire() {
-        if (state_ <= State::waiting || !drained_ || time_left() != 0) return;
-        fail(rejecting() ? error_
-             : state_ < State::connected ? Error::connect_timeout
-             : exceeded() ? Error::receive_maximum_exceeded : Error::response_timeout);   // [MQTT-3.12.4-1]
+    MQTT_WHOLE void expire() {
+        Error error;
+        if (state_ > State::waiting && drained_ && time_left(error) == 0) fail(error);
     }
 
     // Milliseconds until tick() or expire() has something to do; 0: call next() at once; forever: no timer is running.
     uint32_t idle_ms() {
         if (!drained() || wants_close() || broken_) return 0;
-        uint32_t left = time_left();
+        Error error;
+        uint32_t left = time_left(error);
         const uint32_t ping = state_ == State::connected ? ping_due() : forever;
         if constexpr (storing) left = least(left, storage_idle_ms());
 #if MQTT_ENABLE_V5
@@ -3742,15 +3741,19 @@ private:
         return duration == forever ? forever : elapsed < duration ? duration - elapsed : 0;
     }
     uint32_t since(uint32_t then) const { return now_ - then; }   // right also when the clock has wrapped around
-    // Until a time-out, or the next attempt.
-    uint32_t time_left() const {
+    // Until a time-out, which is this error, or the next attempt.
+    uint32_t time_left(Error& error) const {
         uint32_t then = since_, duration = timer_;
+        error = rejecting() ? error_ : state_ < State::connected ? Error::connect_timeout : Error::response_timeout;
         if (state_ == State::connected) {
             then = received_at_;
             duration = options_->response_timeout_ms;
             const bool full = blocked_ && inbox_.full();
             if (full && !inbox_.has_open()) {
-                // exceeded()
+                // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It
+                // gets the time that an answer has, so that the server sees ours: then it begins the next connection
+                // with PUBREL.
+                error = Error::receive_maximum_exceeded;
             } else if (outbox_.stream_left() != 0 && keep_alive() != 0) {
                 // No ping can be sent within a message; its payload has to move instead.
                 if (since(sent_at_) < since(then)) then = sent_at_;
@@ -3758,7 +3761,7 @@ private:
             } else {
                 // Where it is the application that lets PINGRESP wait, there is none.
                 if (!pinging_ || (full && inbox_.due().packet_id == 0)) return forever;
-                then = pinged_at_;
+                then = pinged_at_;   // [MQTT-3.12.4-1]
             }
         }
         return left_of(duration, since(then));
@@ -4006,9 +4009,6 @@ private:
             blocked_ = true;
         return false;
     }
-    // All received messages wait for a PUBREL, which can only come behind the one that cannot be taken. It gets the
-    // time that an answer has, so that the server sees ours: then it begins the next connection with PUBREL.
-    bool exceeded() const { return blocked_ && inbox_.full() && !inbox_.has_open(); }
 
     MQTT_APART Step on_connack(const Bytes& body, Event& event) {
         Connack connack;
