@@ -3336,7 +3336,7 @@ public:
         if ((wide && !ping_may_be_due()) || ping_due() != 0) return false;
         if (!outbox_.append_ping()) return false;
         if (!pinging_) {   // a further one does not put off the time-out
-            pinged_at_ = now_;
+            timer_ = now_;
             ping_unseen_ = true;
         }
         pinging_ = true;
@@ -3461,11 +3461,14 @@ public:
         }
         if (state_ != State::connecting) {
             outbox_.written(size);
+            if (state_ == State::disconnecting) {
+                if (outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
+                return;
+            }
             if (blocked_) drained_ = false;   // what had no room before, perhaps has now
             if (!wide || inbox_.has_open()) again_ = true;
-            if (ping_unseen_) pinged_at_ = now_;   // something moves, but the server cannot have seen the ping before
+            if (ping_unseen_) timer_ = now_;   // something moves, but the server cannot have seen the ping before
             ping_unseen_ = ping_unseen_ && outbox_.ping_waits();
-            if (state_ == State::disconnecting && outbox_.last_written()) stop();   // [MQTT-3.14.4-1]
             return;
         }
         // From here on, what was before is gone; and a clean session ends with its connection [MQTT-3.1.2-6].
@@ -3761,7 +3764,7 @@ private:
             } else {
                 // Where it is the application that lets PINGRESP wait, there is none.
                 if (!pinging_ || (full && inbox_.due().packet_id == 0)) return forever;
-                then = pinged_at_;   // [MQTT-3.12.4-1]
+                then = timer_;   // [MQTT-3.12.4-1]
             }
         }
         return left_of(duration, since(then));
@@ -4748,8 +4751,8 @@ private:
 
     uint32_t now_ = 0;
     uint32_t since_ = 0;                   // when this state began
-    uint32_t timer_ = forever;             // what it has, in ms
-    uint32_t sent_at_ = 0, received_at_ = 0, pinged_at_ = 0;
+    uint32_t timer_ = forever;             // what it has, in ms; connected: when the PINGREQ went out
+    uint32_t sent_at_ = 0, received_at_ = 0;
 
     uint32_t identity_ = 0;                // hash of server and client id, never 0
     uint32_t session_ = 0;                 // whose session outbox and inbox belong to; 0: to one that has ended
