@@ -2139,13 +2139,11 @@ public:
     // The connection is gone. What only it needed goes: answers, pings, a QoS 0 message that was cut in half. What
     // else was sent is marked, with the bit that DUP has in a PUBLISH. Nothing goes out until resume().
     void rewind() {
-        uint16_t unreleased = 0;
         Offset length;
         for (Offset place = begin_; place < at_[end]; place += length) {
             length = size_at(place);
             const PacketType type = type_at(place);
             if (is_dead(data_[place])) continue;
-            if (type == PacketType::pubrel) ++unreleased;
             if (awaits_answer(data_[place])) {
                 if (begun(place) || type == PacketType::pubrel) mark_sent(place, true);
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
@@ -2156,7 +2154,7 @@ public:
         }
         stream_left_ = 0;
         ping_waits_ = stream_resend_ = false;
-        in_flight_ = unreleased;
+        in_flight_ = 0;
         if constexpr (storing) log().admitted = 0;
         close();
     }
@@ -2169,13 +2167,13 @@ public:
         return place < at_[end] ? place : nowhere;
     }
     void drop(Offset place) {
-        if (type_at(place) == PacketType::pubrel) --in_flight_;
         finish(place);
         trim();
     }
     // It goes out as if for the first time, but for DUP in a PUBLISH.
     void resume(Offset place) {
         if (type_at(place) != PacketType::publish) mark_sent(place, false);
+        if (type_at(place) == PacketType::pubrel) ++in_flight_;
         at_[ahead] = place + size_at(place);
     }
     // admit() may let messages out.
@@ -3190,7 +3188,6 @@ public:
     }
 
     Error disconnect(const Disconnect& packet) {
-        if (state_ <= State::stopping) return Error::not_started;
         if (state_ == State::disconnecting) return Error::ok;
         if (state_ != State::connected) return abort();
         if (outbox_.stream_left() != 0 || outbox_.stream_pending()) return Error::publish_in_progress;
@@ -3447,10 +3444,8 @@ public:
         return outbox_.unsent();
     }
     MQTT_HOT void sent(int n) {
-        if (n <= 0) {
-            broken_ = broken_ || n < 0;
-            return;
-        }
+        if (n < 0) broken_ = true;
+        if (n <= 0) return;
         const size_t size = static_cast<size_t>(n);
         MQTT_ASSERT(size <= output().size());
         sent_at_ = now_;
@@ -3486,13 +3481,13 @@ public:
         // forgotten.
         if (state_ == State::disconnecting) return Buffer(rx_.data, rx_.size);
         if (rejecting()) return {rx_.data + farewell_size, rx_.size - farewell_size};
-        if (legal_packets() == 0) return {};
-        if (in_begin_ != 0 && drained_ && !blocked_) {   // only an incomplete packet is left
+        if (legal_packets() == 0 || blocked_) return {};
+        if (in_begin_ != 0 && drained_) {   // only an incomplete packet is left
             copy(rx_.data, rx_.data + in_begin_, in_end_ - in_begin_);
             in_end_ -= in_begin_;
             in_begin_ = 0;
         }
-        return {rx_.data + in_end_, blocked_ ? 0 : rx_.size - in_end_};
+        return {rx_.data + in_end_, rx_.size - in_end_};
     }
     void received(int n) {
         // What a server said before it closed comes first, also if writing fails already.
@@ -3721,8 +3716,8 @@ private:
     // Reasons that will hardly be gone in a moment; also another client with our id, with which we would alternate.
     static bool lasting(ReasonCode reason) {
         return (reason >= ReasonCode::unsupported_protocol_version && reason <= ReasonCode::not_authorized) ||
-               reason == ReasonCode::banned || reason == ReasonCode::bad_authentication_method ||
-               reason == ReasonCode::session_taken_over;
+               (has_v5 && (reason == ReasonCode::banned || reason == ReasonCode::bad_authentication_method ||
+                           reason == ReasonCode::session_taken_over));
     }
     // Full jitter: a random part of a limit that doubles with each attempt.
     uint32_t back_off(uint32_t random) {
