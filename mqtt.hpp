@@ -3315,7 +3315,7 @@ public:
     }
 
     // Has next() nothing to tell, as far as is known?
-    bool drained() const { return drained_ && !again_; }
+    bool drained() const { return drained_ && !again_ && !outbox_.stream_resends(); }
     // ... or by now, as time has passed?
     bool to_tell() const {
 #if MQTT_ENABLE_V5
@@ -3438,7 +3438,6 @@ public:
         if (outbox_.may_expire(now_) && outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
         outbox_.admit(window());
-        again_ = again_ || outbox_.stream_resends();
         if constexpr (storing)
             if (held()) return {};
         return outbox_.unsent();
