@@ -106,7 +106,7 @@ inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 #define MQTT_FLAT
 #define MQTT_APART
 #ifdef __GNUC__
-#define MQTT_PART __attribute__((always_inline))   // called from one place: a part of it
+#define MQTT_PART __attribute__((always_inline))   // a part of what calls it, which is one function
 #define MQTT_ONCE MQTT_PART                        // and seldom, where it shall be quick
 #define MQTT_WHOLE __attribute__((noinline))       // not a part of it, nor of the application's: their frames would grow
 #else
@@ -5172,7 +5172,7 @@ public:
     }
 
 private:
-    Result request(PacketType type, const Subscriptions& filters, const Properties& properties) {
+    MQTT_PART Result request(PacketType type, const Subscriptions& filters, const Properties& properties) {
         Subscribe packet;
         packet.type = type;
         packet.properties = properties;
