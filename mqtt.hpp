@@ -106,9 +106,9 @@ inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 #define MQTT_FLAT
 #define MQTT_APART
 #ifdef __GNUC__
-#define MQTT_PART __attribute__((always_inline))   // called from one place: a part of it
+#define MQTT_PART __attribute__((always_inline))   // a part of what calls it, which is one function
 #define MQTT_ONCE MQTT_PART                        // and seldom, where it shall be quick
-#define MQTT_WHOLE __attribute__((noinline))       // not a part of it, nor of the application's: their frames would grow
+#define MQTT_WHOLE __attribute__((noinline))       // a function of its own: no other one has its frame
 #else
 #define MQTT_PART
 #define MQTT_ONCE
@@ -3243,8 +3243,8 @@ struct Log {
 //   input(), received(n)   read into what input() shows, tell how much came
 //   expire()               time-outs
 //   wants_close()          close the connection, then closed(random, event)
-// where `n` is what the port answered: below 0 the connection is lost, or could not be opened; 0: not yet;
-// and with `storing`, after a reset restoring() and restored(n) until is_loaded(), and before output() is written:
+// where `n` is what the port answered: below 0 the connection is lost, or could not be opened; 0: not yet. And
+// with `storing`, after a reset restoring() and restored(n) until is_loaded(), and before output() is written:
 //   storage_due()          call this function of the port's, save() with unsaved(); then stored(call, n)
 template <bool storing> class BasicEngine : private If<storing, Log> {
     using Outbox = BasicOutbox<storing>;
@@ -3426,7 +3426,7 @@ public:
     }
 
     // Has next() nothing to tell, as far as is known?
-    bool drained() const { return drained_ && !again_; }
+    bool drained() const { return drained_ && !again_ && !outbox_.stream_resends(); }
     // ... or by now, as time has passed?
     bool to_tell() const {
 #if MQTT_ENABLE_V5
@@ -3466,9 +3466,9 @@ public:
         const uint32_t ping = state_ == State::connected ? ping_due() : forever;
         if constexpr (storing) left = least(left, storage_idle_ms());
 #if MQTT_ENABLE_V5
-        uint32_t since;
-        const uint32_t ms = outbox_.expiry_ms(since);
-        return least(least(left, ping), left_of(ms, now_ - since));
+        uint32_t from;
+        const uint32_t ms = outbox_.expiry_ms(from);
+        return least(least(left, ping), left_of(ms, since(from)));
 #else
         return least(left, ping);
 #endif
@@ -3514,7 +3514,7 @@ public:
         enter(State::connecting);
     }
 
-    // The pump has closed it. `random` spreads the reconnects of many clients. What is told comes into a new event.
+    // The pump has closed it. `random` spreads the reconnects of many clients. It is told by a new event.
     void closed(uint32_t random, Event& event) {
         in_begin_ = in_end_ = head_ = 0;
         outbox_.rewind();
@@ -3550,7 +3550,6 @@ public:
         if (outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
         outbox_.admit(window());
-        again_ = again_ || outbox_.stream_resends();
         if constexpr (storing)
             if (held()) return {};
         return outbox_.unsent();
@@ -3622,7 +3621,7 @@ public:
         else outbox_.stream_written(static_cast<uint32_t>(n));
         payload_waits_ = static_cast<size_t>(n) != of;
     }
-    // Writing has failed: the connection ends as soon as nothing more can be read.
+    // Has writing failed? Then the connection ends as soon as nothing more can be read.
     bool broken() const { return broken_; }
     // The port took less than was offered.
     bool payload_waits() const { return payload_waits_; }
@@ -3798,7 +3797,7 @@ private:
     void enter(State state) {
         state_ = state;
         if (state == State::connecting || state == State::awaiting_connack) return;   // one time-out for all of connecting
-        if (wants_close()) return;
+        if (wants_close()) return;   // and none for this
         since_ = now_;
         timer_ = state == State::opening ? options_->connect_timeout_ms
                  : state == State::disconnecting || state == State::rejecting ? options_->response_timeout_ms : forever;
@@ -3835,7 +3834,7 @@ private:
         constexpr uint32_t longest = uint32_t{1} << 20;
         const uint32_t most = options_->reconnect_max_ms < longest ? options_->reconnect_max_ms : longest;
         uint32_t limit = most, least = 0;
-        if (lasting(reason_))
+        if (lasting(reason_))   // where it is no refusal, it is none of these
             least = most / 2;
         else if ((most >> attempts_) > options_->reconnect_min_ms)
             limit = options_->reconnect_min_ms << attempts_++;
@@ -3881,7 +3880,8 @@ private:
     // did, which may be gone without our noticing.
     uint32_t ping_due() const {
         if (keep_alive() == 0 || outbox_.stream_left() != 0) return forever;
-        return left_of(ping_interval(), most(outbox_.ping_waits() ? 0 : since(sent_at_), pinging_ ? 0 : since(received_at_)));
+        const uint32_t silent = outbox_.ping_waits() ? 0 : since(sent_at_), deaf = pinging_ ? 0 : since(received_at_);
+        return left_of(ping_interval(), most(silent, deaf));
     }
     bool ping_may_be_due() const {   // a quick look
         return now_ - sent_at_ >= ping_interval() || now_ - received_at_ >= ping_interval();
@@ -3988,19 +3988,19 @@ private:
 
     // Events that are not a packet.
     MQTT_HOT void told_later(Event& event) {
-        if constexpr (storing)
+        if constexpr (storing) {
             if (log().tell) {
                 log().tell = false;
                 tell(event, Event::storage_trouble);
                 event.error = log().trouble;
                 return;
             }
-        if constexpr (storing)
             if (log().drop_error != Error::ok && !wants_close()) {
                 tell_dropped(event, log().dropped, log().drop_error);
                 log().drop_error = Error::ok;
                 return;
             }
+        }
         if (outbox_.is_closed() && answering()) {
             resume(event);
             if (event.kind != Event::none) return;
@@ -4855,7 +4855,7 @@ private:
 
     uint32_t now_ = 0;
     uint32_t since_ = 0;                   // when this state began
-    uint32_t timer_ = forever;             // what it has, in ms; connected: when the PINGREQ went out
+    uint32_t timer_ = forever;             // what it has, in ms; connected: when the unanswered PINGREQ went out
     uint32_t sent_at_ = 0, received_at_ = 0;
 
     uint32_t identity_ = 0;                // hash of server and client id, never 0
@@ -5273,7 +5273,7 @@ public:
     }
 
 private:
-    Result request(PacketType type, const Subscriptions& filters, const Properties& properties) {
+    MQTT_PART Result request(PacketType type, const Subscriptions& filters, const Properties& properties) {
         Subscribe packet;
         packet.type = type;
         packet.properties = properties;

@@ -361,7 +361,7 @@ private:
         maximum_ = static_cast<uint16_t>(random_.chance(60) ? 1 + random_.below(3) : 1 + random_.below(60));
         for (Outbox::Offset place = outbox_.next_to_resume(); place != Outbox::nowhere; place = outbox_.next_to_resume()) {
             if (present || !outbox_.was_sent(place)) {
-                outbox_.send(place);
+                outbox_.resume(place);
                 continue;
             }
             const bool message = outbox_.first_byte(place) >> 4 == 3;   // others may have gone ahead of them
