@@ -571,7 +571,13 @@ public:
         if (rest.next(key, value)) return value;
         return {};
     }
-    template <Format format> bool has(prop::Key<format> key) const { return (kinds() & prop::kinds(key)) != 0; }
+    template <Format format> bool has(prop::Key<format> key) const { return has(key.id); }
+    bool has(uint8_t id) const {
+        if (empty()) return false;
+        Properties rest = *this;
+        Property property;
+        return rest.next(id, property);
+    }
     // Any of these? has<prop::content_type, prop::response_topic>()
     template <const auto&... keys> bool has() const {
         constexpr uint32_t wanted = prop::kinds(keys...);
@@ -1050,7 +1056,8 @@ inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
         if ((rule.packets & bit(packet)) == 0) return Error::malformed_packet;
         const uint32_t kind = prop::kind(rule);
         const bool not_zero = (rule.packets & PropertyRule::not_zero) != 0;
-        const bool repeats = (rule.packets & PropertyRule::repeats) != 0 && !(not_zero && packet != PacketType::publish);
+        const bool repeats =
+            (rule.packets & PropertyRule::repeats) != 0 && !(not_zero && packet != PacketType::publish);
         if ((seen & kind) != 0 && !repeats) return Error::protocol_error;
         seen |= kind;
         if (not_zero && property.number == 0)
@@ -1059,7 +1066,8 @@ inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
         const bool topic = rule.format == Format::topic;
         if (rule.format >= Format::text && !valid_text(property.data.text(), topic)) return Error::malformed_packet;
         if (topic && property.data.empty()) return Error::malformed_packet;
-        if (rule.format == Format::pair && !valid_text(property.name)) return Error::malformed_packet;   // [5: MQTT-1.5.7-1]
+        if (rule.format == Format::pair && !valid_text(property.name))   // [5: MQTT-1.5.7-1]
+            return Error::malformed_packet;
     }
     return list.empty() ? Error::ok : Error::malformed_packet;
 }
@@ -2254,7 +2262,8 @@ public:
         for (unsigned pass = 0; pass < 2; ++pass)   // the second one takes off what has passed
             for (Offset place = begin_, size; place < at_[end]; place += size) {
                 size = size_at(place);
-                const Offset value = is_dead(data_[place]) ? nowhere : find_property(place, prop::message_expiry_interval.id);
+                if (is_dead(data_[place])) continue;
+                const Offset value = find_property(place, prop::message_expiry_interval.id);
                 if (value == nowhere) continue;
                 const bool waits = is_waiting(place);
                 uint32_t left = load_u32(data_ + value);
@@ -3239,7 +3248,8 @@ public:
     MQTT_HOT Result publish(Publish& message) {
         if constexpr (has_v5) {
             if (!may_have(message.properties)) return {Error::invalid_properties};
-            return limits_[Limits::topic_alias_maximum] != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
+            return limits_[Limits::topic_alias_maximum] != 0 ? publish_aliased(message)
+                                                             : enqueue_expiring(message, false, 0);
         } else {
             return enqueue_message(message, false, 0);
         }
@@ -4184,7 +4194,8 @@ private:
         const uint8_t first = outbox_.first_byte(place);
         if (first >> 4 == 3) return supported(static_cast<QoS>(first >> 1 & 3), (first & 1) != 0);
         if (first >> 4 != 8) return Error::ok;
-        if (limits_[Limits::subscription_identifier_available] == 0 && outbox_.has_property(place, prop::subscription_identifier.id))
+        if (limits_[Limits::subscription_identifier_available] == 0 &&
+            outbox_.has_property(place, prop::subscription_identifier.id))
             return Error::subscription_identifiers_not_supported;
         Error error = Error::ok;
         std::string_view filter;
