@@ -4177,9 +4177,9 @@ private:
 
     // ---- MQTT 5
 
-    // Does the server take it? Without a connection, everything may be queued; resume() asks again.
+    // Does the server take it? Without a connection, everything may be queued; resume() asks again. In 3.1.1 it does.
     Error supported(QoS qos, bool retain) const {
-        if (!v5_ || qos > QoS::exactly_once) return Error::ok;
+        if (qos > QoS::exactly_once) return Error::ok;
         if (static_cast<unsigned>(qos) > limits_[Limits::maximum_qos]) return Error::qos_not_supported;
         return retain && limits_[Limits::retain_available] == 0 ? Error::retain_not_supported : Error::ok;
     }
