@@ -1982,14 +1982,16 @@ public:
     // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
     // False: there is no room.
     bool append(uint8_t first_byte, uint16_t id, Reserve reserve, ReasonCode reason = ReasonCode::success) {
-        const bool with_reason = v5_ && reason != ReasonCode::success;
-        const Offset size = (id != 0 ? 4 : 2) + (with_reason ? 1 : 0);
+        if (!v5_) reason = ReasonCode::success;
+        Offset size = 2;
+        if (id != 0) size += 2;
+        if (reason != ReasonCode::success) ++size;
         if (!make_room(size, reserve)) return false;
         uint8_t* const p = data_ + at_[end];
         p[0] = first_byte;
         p[1] = static_cast<uint8_t>(size - 2);
         if (id != 0) store_u16(p + 2, id);
-        if (with_reason) p[size - 1] = static_cast<uint8_t>(reason);
+        if (reason != ReasonCode::success) p[size - 1] = static_cast<uint8_t>(reason);
         added(size, false);
         return true;
     }
