@@ -594,19 +594,17 @@ public:
     // That of a text, or of data; without data() if it is not there.
     template <Format format> Bytes bytes(prop::Key<format> key) const { return bytes(key.id); }
     Bytes bytes(uint8_t id) const {
-        Properties rest = *this;
         Property property;
-        return rest.next(id, property) ? property.data : Bytes();
+        return Properties(*this).next(id, property) ? property.data : Bytes();
     }
     // That of a number, or `otherwise`.
     template <Format format> uint32_t number(prop::Key<format> key, uint32_t otherwise) const {
         return number(key.id, otherwise);
     }
     uint32_t number(uint8_t id, uint32_t otherwise) const {
-        if (empty()) return otherwise;
-        Properties rest = *this;
+        if (wide && empty()) return otherwise;
         Property property;
-        return rest.next(id, property) ? property.number : otherwise;
+        return Properties(*this).next(id, property) ? property.number : otherwise;
     }
     // Takes properties off the list, up to and with the next one of this kind; false: there is none.
     template <Format format> bool next(prop::Key<format> key, typename prop::Key<format>::Type& value) {
