@@ -593,7 +593,13 @@ public:
         if (rest.next(key, value)) return value;
         return {};
     }
-    template <Format format> bool has(prop::Key<format> key) const { return (kinds() & prop::kinds(key)) != 0; }
+    template <Format format> bool has(prop::Key<format> key) const { return has(key.id); }
+    bool has(uint8_t id) const {
+        if (empty()) return false;
+        Properties rest = *this;
+        Property property;
+        return rest.next(id, property);
+    }
     // Any of these? has<prop::content_type, prop::response_topic>()
     template <const auto&... keys> bool has() const {
         constexpr uint32_t wanted = prop::kinds(keys...);
@@ -610,19 +616,17 @@ public:
     // That of a text, or of data; without data() if it is not there.
     template <Format format> Bytes bytes(prop::Key<format> key) const { return bytes(key.id); }
     Bytes bytes(uint8_t id) const {
-        Properties rest = *this;
         Property property;
-        return rest.next(id, property) ? property.data : Bytes();
+        return Properties(*this).next(id, property) ? property.data : Bytes();
     }
     // That of a number, or `otherwise`.
     template <Format format> uint32_t number(prop::Key<format> key, uint32_t otherwise) const {
         return number(key.id, otherwise);
     }
     uint32_t number(uint8_t id, uint32_t otherwise) const {
-        if (empty()) return otherwise;
-        Properties rest = *this;
+        if (wide && empty()) return otherwise;
         Property property;
-        return rest.next(id, property) ? property.number : otherwise;
+        return Properties(*this).next(id, property) ? property.number : otherwise;
     }
     // Takes properties off the list, up to and with the next one of this kind; false: there is none.
     template <Format format> bool next(prop::Key<format> key, typename prop::Key<format>::Type& value) {
@@ -1076,7 +1080,8 @@ inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
         if ((rule.packets & bit(packet)) == 0) return Error::malformed_packet;
         const uint32_t kind = prop::kind(rule);
         const bool not_zero = (rule.packets & PropertyRule::not_zero) != 0;
-        const bool repeats = (rule.packets & PropertyRule::repeats) != 0 && !(not_zero && packet != PacketType::publish);
+        const bool repeats =
+            (rule.packets & PropertyRule::repeats) != 0 && !(not_zero && packet != PacketType::publish);
         if ((seen & kind) != 0 && !repeats) return Error::protocol_error;
         seen |= kind;
         if (not_zero && property.number == 0)
@@ -1084,7 +1089,8 @@ inline Error validate(Properties list, PacketType packet, uint32_t& seen) {
         if (rule.format == Format::byte && property.number > 1) return Error::protocol_error;
         const Text text = rule.format == Format::topic ? Text::topic : Text::any;
         if (rule.format >= Format::text && !valid_text(property.data.text(), text)) return Error::malformed_packet;
-        if (rule.format == Format::pair && !valid_text(property.name)) return Error::malformed_packet;   // [5: MQTT-1.5.7-1]
+        if (rule.format == Format::pair && !valid_text(property.name))   // [5: MQTT-1.5.7-1]
+            return Error::malformed_packet;
     }
     return list.empty() ? Error::ok : Error::malformed_packet;
 }
@@ -2020,14 +2026,16 @@ public:
     // A packet that is a fixed header and, unless that is 0, a packet id; in MQTT 5, a reason code if it is not success.
     // False: there is no room.
     bool append(uint8_t first_byte, uint16_t id, Reserve reserve, ReasonCode reason = ReasonCode::success) {
-        const bool with_reason = v5_ && reason != ReasonCode::success;
-        const Offset size = (id != 0 ? 4 : 2) + (with_reason ? 1 : 0);
+        if (!v5_) reason = ReasonCode::success;
+        Offset size = 2;
+        if (id != 0) size += 2;
+        if (reason != ReasonCode::success) ++size;
         if (!make_room(size, reserve)) return false;
         uint8_t* const p = data_ + at_[end];
         p[0] = first_byte;
         p[1] = static_cast<uint8_t>(size - 2);
         if (id != 0) store_u16(p + 2, id);
-        if (with_reason) p[size - 1] = static_cast<uint8_t>(reason);
+        if (reason != ReasonCode::success) p[size - 1] = static_cast<uint8_t>(reason);
         added(size, false);
         return true;
     }
@@ -2280,7 +2288,8 @@ public:
         for (unsigned pass = 0; pass < 2; ++pass)   // the second one takes off what has passed
             for (Offset place = begin_, size; place < at_[end]; place += size) {
                 size = size_at(place);
-                const Offset value = is_dead(data_[place]) ? nowhere : find_property(place, prop::message_expiry_interval.id);
+                if (is_dead(data_[place])) continue;
+                const Offset value = find_property(place, prop::message_expiry_interval.id);
                 if (value == nowhere) continue;
                 const bool waits = is_waiting(place);
                 uint32_t left = load_u32(data_ + value);
@@ -3326,7 +3335,8 @@ public:
     MQTT_HOT Result publish(Publish& message) {
         if constexpr (has_v5) {
             if (!may_have(message.properties)) return {Error::invalid_properties};
-            return limits_[Limits::topic_alias_maximum] != 0 ? publish_aliased(message) : enqueue_expiring(message, false, 0);
+            return limits_[Limits::topic_alias_maximum] != 0 ? publish_aliased(message)
+                                                             : enqueue_expiring(message, false, 0);
         } else {
             return enqueue_message(message, false, 0);
         }
@@ -4258,9 +4268,9 @@ private:
 
     // ---- MQTT 5
 
-    // Does the server take it? Without a connection, everything may be queued; resume() asks again.
+    // Does the server take it? Without a connection, everything may be queued; resume() asks again. In 3.1.1 it does.
     Error supported(QoS qos, bool retain) const {
-        if (!v5_ || qos > QoS::exactly_once) return Error::ok;
+        if (qos > QoS::exactly_once) return Error::ok;
         if (static_cast<unsigned>(qos) > limits_[Limits::maximum_qos]) return Error::qos_not_supported;
         return retain && limits_[Limits::retain_available] == 0 ? Error::retain_not_supported : Error::ok;
     }
@@ -4275,7 +4285,8 @@ private:
         const uint8_t first = outbox_.first_byte(place);
         if (first >> 4 == 3) return supported(static_cast<QoS>(first >> 1 & 3), (first & 1) != 0);
         if (first >> 4 != 8) return Error::ok;
-        if (limits_[Limits::subscription_identifier_available] == 0 && outbox_.has_property(place, prop::subscription_identifier.id))
+        if (limits_[Limits::subscription_identifier_available] == 0 &&
+            outbox_.has_property(place, prop::subscription_identifier.id))
             return Error::subscription_identifiers_not_supported;
         Error error = Error::ok;
         std::string_view filter;
