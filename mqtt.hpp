@@ -71,8 +71,8 @@
 #endif
 
 // MQTT_SMALL: 0: the library is quick: text is looked at a word at a time, what reads or writes a packet is one function
-// that has its cursor in registers, and so is what hands out a message. 1: it is small. The default is to be quick where
-// words have 64 bits.
+// that has its cursor in registers, and so is what hands out a message. 1: it is small, and an answer is looked for
+// among all that is in `tx`. The default is to be quick where words have 64 bits.
 #if !defined(MQTT_SMALL) || !MQTT_SMALL
 #undef MQTT_SMALL
 #if defined(__GNUC__) && __SIZEOF_SIZE_T__ >= 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

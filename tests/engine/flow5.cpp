@@ -154,6 +154,7 @@ TEST_CASE("MQTT 5 the window is the smaller one of in_flight_maximum, which is o
 }
 
 TEST_CASE("MQTT 5 [MQTT-4.9.0-1] without a receive maximum of the server, 65,535 messages can be in flight") {
+    if (!mqtt::wide) return;   // each new id is looked for among all of them, which takes a minute
     for (const std::string& connack : {std::string(), receive_maximum(65535)}) {
         Kept s(65535 * 13 + 100);
         s.connect(connack);
