@@ -1955,7 +1955,7 @@ public:
         p[1] = static_cast<uint8_t>(size - 2);
         if (id != 0) store_u16(p + 2, id);
         if (with_reason) p[size - 1] = static_cast<uint8_t>(reason);
-        added(size, false);
+        added(size, 0);   // also a PUBREL, which takes the place of its message
         return true;
     }
 
@@ -1976,10 +1976,7 @@ public:
     // Lets go out what may: messages as long as fewer than `maximum` are in flight, and what is none. Before unsent().
     MQTT_HOT void admit(uint16_t maximum) {
         if (mode_ == closed || !between_packets()) return;
-        if (mode_ == open) {
-            at_[gate] = nowhere;   // a stream has ended
-            return;
-        }
+        if (mode_ == open) at_[gate] = nowhere;   // a stream has ended
         if (at_[sent] < at_[gate]) return;
         Offset to = at_[gate];
         for (Offset place = to, next; place < at_[end] && stream_left_ == 0; place = next) {
@@ -2059,9 +2056,7 @@ public:
     // The place of the record with this id that has been fully written and not been answered, or nowhere.
     MQTT_HOT Offset find(uint16_t id) const {
         const Offset place = place_of(id);
-        if (place == nowhere) return nowhere;
-        const bool incomplete = place >= at_[main] || (place == at_[stream] && stream_left_ != 0);
-        return incomplete ? nowhere : place;
+        return place < at_[main] && (place != at_[stream] || stream_left_ == 0) ? place : nowhere;
     }
     uint8_t first_byte(Offset place) const { return data_[place]; }
     // Takes the next filter of a SUBSCRIBE or UNSUBSCRIBE; `at` is 0 before the first one. False: there is no more.
@@ -2113,8 +2108,7 @@ public:
         for (Offset place = begin_; place < at_[end]; place += length) {
             length = size_at(place);
             const PacketType type = type_at(place);
-            if (is_dead(data_[place])) continue;
-            if (awaits_answer(data_[place])) {
+            if (awaits_answer(data_[place])) {   // or is dead
                 if (begun(place) || type == PacketType::pubrel) data_[place] |= sent_before;
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
                 if constexpr (storing)
@@ -2131,10 +2125,12 @@ public:
 
     // After rewind() and before resumed(): all that is live, in order; nowhere: there is no more.
     Offset next_to_resume() {
-        Offset place = at_[gate];
-        while (place < at_[end] && is_dead(data_[place])) place += size_at(place);
-        at_[gate] = place < at_[end] ? place + size_at(place) : place;
-        return place < at_[end] ? place : nowhere;
+        while (at_[gate] < at_[end]) {
+            const Offset place = at_[gate];
+            at_[gate] += size_at(place);
+            if (!is_dead(data_[place])) return place;
+        }
+        return nowhere;
     }
     MQTT_HOT void drop(Offset place) {
         finish(place);
@@ -2710,27 +2706,29 @@ private:
 
     template <class Fields>
     MQTT_HOT Encoded append_by(Fields fields, const void* packet, uint8_t first_byte, Reserve reserve, bool with_rest) {
-        const bool kept = awaits_answer(first_byte);
-        const size_t aside = reserve + (kept ? entry_size : 0);
+        const size_t aside = reserve + (awaits_answer(first_byte) ? entry_size : 0);
         Encoded out;
-        do out = encode_by(fields, packet, first_byte, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
-        while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
-        if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
-        if (out.error != Error::ok) return out;
+        while (true) {
+            out = encode_by(fields, packet, first_byte, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
+            if (out.error == Error::ok) break;
+            if (out.error != Error::no_space) return out;
+            if (out.size + aside > capacity_) return {Error::packet_too_large, 0};
+            if (!compact()) return out;
+        }
         if (has_v5 && (with_rest ? out.size : wire_size(at_[end])) > maximum_packet_size)
             return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
-        added(static_cast<Offset>(out.size), kept);
+        added(static_cast<Offset>(out.size), first_byte);
         return out;
     }
-    MQTT_HOT void added(Offset size, bool kept) {
+    MQTT_HOT void added(Offset size, uint8_t first_byte) {
         const Offset place = at_[end];
 #if MQTT_ENABLE_V5
         last_ = place;
 #endif
-        if (kept) {
+        if (awaits_answer(first_byte)) {
             append_entry(place);
             step_id();
-            if (counts(data_[place])) ++kept_;
+            if (counts(first_byte)) ++kept_;
         }
         at_[end] = place + size;
     }
@@ -2744,7 +2742,9 @@ private:
         for (unsigned m = taken; m != marks; ++m)
             if (at_[m] == from) at_[m] = to;
     }
-    void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
+    void step_id() {
+        if (++next_id_ == 0) next_id_ = 1;
+    }
 
     // An answer has come for it, or it is given up. The index may begin with a dead entry until trim().
     MQTT_HOT void kill(Offset place) {
@@ -2776,20 +2776,19 @@ private:
         if (at_[stream] >= to && at_[stream] < from) at_[stream] += size;
         if constexpr (storing)
             if (at_[aged] > to && at_[aged] <= from) at_[aged] += size;
-        uint8_t part[wide ? 64 : 8];
-        for (Offset n; size != 0; size -= n) {
-            n = size < sizeof part ? size : static_cast<Offset>(sizeof part);
-            copy(part, data_ + from, n);
+        for (Offset n; size != 0; size -= n, to += n, from += n) {
+            n = wide && size >= 4 ? 4 : 1;   // at once; most packets that come here have 4 bytes
+            const uint32_t some = n == 4 ? load_u32(data_ + from) : data_[from];
             copy(data_ + to + n, data_ + to, from - to);
-            copy(data_ + to, part, n);
-            to += n;
-            from += n;
+            if (n == 4) store_u32(data_ + to, some);
+            else data_[to] = static_cast<uint8_t>(some);
         }
     }
     // All that is live is to be sent, from the front, and nothing goes out yet.
     void close() {
         mode_ = closed;
-        at_[main] = at_[sent] = at_[gate] = at_[looked] = begin_;
+        at_[main] = at_[sent] = at_[gate] = begin_;
+        at_[looked] = begin_;
         compact();
     }
     // Moves what is live to the front. False: there was nothing to gain.
