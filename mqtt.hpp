@@ -2036,7 +2036,7 @@ public:
         p[1] = static_cast<uint8_t>(size - 2);
         if (id != 0) store_u16(p + 2, id);
         if (reason != ReasonCode::success) p[size - 1] = static_cast<uint8_t>(reason);
-        added(size, false);
+        added(size, 0);   // also a PUBREL, which takes the place of its message
         return true;
     }
 
@@ -2057,10 +2057,7 @@ public:
     // Lets go out what may: messages as long as fewer than `maximum` are in flight, and what is none. Before unsent().
     MQTT_HOT void admit(uint16_t maximum) {
         if (mode_ == closed || !between_packets()) return;
-        if (mode_ == open) {
-            at_[gate] = nowhere;   // a stream has ended
-            return;
-        }
+        if (mode_ == open) at_[gate] = nowhere;   // a stream has ended
         if (at_[sent] < at_[gate]) return;
         Offset to = at_[gate];
         for (Offset place = to, next; place < at_[end] && stream_left_ == 0; place = next) {
@@ -2140,9 +2137,7 @@ public:
     // The place of the record with this id that has been fully written and not been answered, or nowhere.
     MQTT_HOT Offset find(uint16_t id) const {
         const Offset place = place_of(id);
-        if (place == nowhere) return nowhere;
-        const bool incomplete = place >= at_[main] || (place == at_[stream] && stream_left_ != 0);
-        return incomplete ? nowhere : place;
+        return place < at_[main] && (place != at_[stream] || stream_left_ == 0) ? place : nowhere;
     }
     uint8_t first_byte(Offset place) const { return data_[place]; }
     // Takes the next filter of a SUBSCRIBE or UNSUBSCRIBE; `at` is 0 before the first one. False: there is no more.
@@ -2194,8 +2189,7 @@ public:
         for (Offset place = begin_; place < at_[end]; place += length) {
             length = size_at(place);
             const PacketType type = type_at(place);
-            if (is_dead(data_[place])) continue;
-            if (awaits_answer(data_[place])) {
+            if (awaits_answer(data_[place])) {   // or is dead
                 if (begun(place) || type == PacketType::pubrel) data_[place] |= sent_before;
             } else if (begun(place) || type != PacketType::publish || place == at_[stream] || has_alias(place)) {
                 if constexpr (storing)
@@ -2765,27 +2759,29 @@ private:
 
     template <class Fields>
     MQTT_HOT Encoded append_by(Fields fields, const void* packet, uint8_t first_byte, Reserve reserve, bool with_rest) {
-        const bool kept = awaits_answer(first_byte);
-        const size_t aside = reserve + (kept ? entry_size : 0);
+        const size_t aside = reserve + (awaits_answer(first_byte) ? entry_size : 0);
         Encoded out;
-        do out = encode_by(fields, packet, first_byte, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
-        while (out.error == Error::no_space && out.size + aside <= capacity_ && compact());
-        if (out.error == Error::no_space && out.size + aside > capacity_) return {Error::packet_too_large, 0};
-        if (out.error != Error::ok) return out;
+        while (true) {
+            out = encode_by(fields, packet, first_byte, Buffer(data_ + at_[end], room(aside)), version(), with_rest);
+            if (out.error == Error::ok) break;
+            if (out.error != Error::no_space) return out;
+            if (out.size + aside > capacity_) return {Error::packet_too_large, 0};
+            if (!compact()) return out;
+        }
         if (has_v5 && (with_rest ? out.size : wire_size(at_[end])) > maximum_packet_size)
             return {Error::packet_too_large, 0};   // [5: MQTT-3.2.2-15]
-        added(static_cast<Offset>(out.size), kept);
+        added(static_cast<Offset>(out.size), first_byte);
         return out;
     }
-    MQTT_HOT void added(Offset size, bool kept) {
+    MQTT_HOT void added(Offset size, uint8_t first_byte) {
         const Offset place = at_[end];
 #if MQTT_ENABLE_V5
         last_ = place;
 #endif
-        if (kept) {
+        if (awaits_answer(first_byte)) {
             append_entry(place);
             step_id();
-            if (counts(data_[place])) ++kept_;
+            if (counts(first_byte)) ++kept_;
         }
         at_[end] = place + size;
     }
@@ -2795,7 +2791,9 @@ private:
         finish(place);
         compact();
     }
-    void step_id() { next_id_ = next_id_ == 65535 ? uint16_t{1} : static_cast<uint16_t>(next_id_ + 1); }
+    void step_id() {
+        if (++next_id_ == 0) next_id_ = 1;
+    }
 
     // An answer has come for it, or it is given up. The index may begin with a dead entry until trim().
     MQTT_HOT void kill(Offset place) {
@@ -2849,7 +2847,7 @@ private:
     void close() {
         mode_ = closed;
         at_[main] = at_[sent] = at_[gate] = begin_;
-        if (wide) at_[looked] = begin_;
+        at_[looked] = begin_;
         compact();
     }
     // Moves what is live to the front. False: there was nothing to gain.
