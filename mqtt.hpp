@@ -2580,7 +2580,7 @@ private:
     // Not sent yet, also on an earlier connection [5: MQTT-4.3.3-7], nor about to be.
     bool is_waiting(Offset place) const {
         const bool in_turn = mode_ == waiting && place < at_[gate];
-        return !begun(place) && !was_sent(place) && place != at_[stream] && !has_alias(place) && !in_turn;
+        return !in_turn && !begun(place) && !was_sent(place) && place != at_[stream] && !has_alias(place);
     }
     Version version() const { return v5_ ? Version::v5 : Version::v3_1_1; }
     bool has_properties(Offset place) const {
@@ -4461,8 +4461,8 @@ private:
     }
     bool may_send(const Disconnect& packet) const {
         const bool kept = !options_->clean_session && options_->session_expiry_interval != 0;
-        return !packet.properties.has<prop::server_reference>() &&
-               (kept || packet.properties.number(prop::session_expiry_interval, 0) == 0);   // section 3.14.2.2.2
+        return (kept || packet.properties.number(prop::session_expiry_interval, 0) == 0) &&   // section 3.14.2.2.2
+               !packet.properties.has<prop::server_reference>();
     }
 
     void ended_by(const Disconnect& packet) {
