@@ -3553,7 +3553,7 @@ public:
             if (state_ == State::connecting && held()) return {};
         if (state_ == State::connecting || rejecting())
             return Bytes(rx_.data + in_begin_, in_end_ - in_begin_);
-        if (!answering()) return {};
+        if (!answering() || outbox_.is_closed()) return {};
 #if MQTT_ENABLE_V5
         if (outbox_.expired(now_) != Outbox::nowhere) return {};   // next() tells
 #endif
