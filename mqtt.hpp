@@ -2973,18 +2973,14 @@ public:
     uint16_t id(uint16_t i) const { return load_u16(at(i)); }
 
     void push(uint16_t id, QoS qos) {
-        // Servers number their messages in sequence: as long as they do, one look tells that an id is new. Where it shall
-        // be small, all of them are looked at.
-        if (wide) in_sequence_ = beyond_last(id) && (in_sequence_ || count_ == 0);
+        note_sequence(id);
         uint8_t* p = at(count_++);
         store_u16(p, id);
         p[2] = qos == QoS::exactly_once ? qos_2 | open : open;
     }
     // Is this QoS 2 message one that we have, and the server has not released? DUP says nothing about it: servers
     // redeliver without it.
-    bool has(uint16_t id) const {
-        return !(wide && in_sequence_ && beyond_last(id)) && position(id, count_, qos_2) != none;
-    }
+    bool has(uint16_t id) const { return !is_next(id) && position(id, count_, qos_2) != none; }
     // It came once more: if it has been answered, it will be again, behind those that are open.
     void received_again(uint16_t id) {
         const size_t i = position(id, answered_, qos_2);
@@ -3061,15 +3057,31 @@ private:
     // An entry's third byte; the upper five bits are those of the reason code.
     static constexpr uint8_t qos_2 = 1, open = 2, refused = 4;
 
-    uint8_t* at(size_t i) const {
-        if (wide && (i += head_) >= capacity_) i -= capacity_;
-        return data_ + entry_size * i;
-    }
+#if MQTT_SMALL
+    static bool is_next(uint16_t) { return false; }   // all of them are looked at
+    static void note_sequence(uint16_t) {}
+    uint8_t* at(size_t i) const { return data_ + entry_size * i; }
+    void close_gap(size_t i) { copy(at(i), at(i + 1), entry_size * (count_ - i)); }
+#else
+    // Servers number their messages in sequence: as long as they do, one look tells that an id is new.
+    bool is_next(uint16_t id) const { return in_sequence_ && beyond_last(id); }
+    void note_sequence(uint16_t id) { in_sequence_ = beyond_last(id) && (in_sequence_ || count_ == 0); }
     bool beyond_last(uint16_t id) const {
         if (count_ == 0) return true;
         const uint16_t first = load_u16(at(0)), last = load_u16(at(count_ - 1U));
         return static_cast<uint16_t>(id - first) > static_cast<uint16_t>(last - first);
     }
+    uint8_t* at(size_t i) const {
+        if ((i += head_) >= capacity_) i -= capacity_;
+        return data_ + entry_size * i;
+    }
+    void close_gap(size_t i) {
+        if (i == 0) head_ = head_ + 1 == capacity_ ? uint16_t{0} : static_cast<uint16_t>(head_ + 1);
+        else for (; i < count_; ++i) copy(at(i), at(i + 1), entry_size);
+    }
+    uint16_t head_ = 0;            // where the ring begins
+    bool in_sequence_ = false;     // the ids ascend, modulo 2^16
+#endif
     // Of an entry with this id and flag among the first `count`.
     MQTT_APART size_t position(uint16_t id, size_t count, uint8_t flag) const {
         for (size_t i = wide && flag == open ? answered_ : 0; i < count; ++i)
@@ -3080,18 +3092,14 @@ private:
         if (has_v5 && i < carried_) --carried_;
         if (i < answered_) --answered_;
         --count_;
-        if (!wide) return copy(at(i), at(i + 1), entry_size * (count_ - i));
-        if (i == 0) head_ = head_ + 1 == capacity_ ? uint16_t{0} : static_cast<uint16_t>(head_ + 1);
-        else for (; i < count_; ++i) copy(at(i), at(i + 1), entry_size);
+        close_gap(i);
     }
 
     uint8_t* data_ = nullptr;
     uint16_t capacity_ = 0;
-    uint16_t head_ = 0;            // where the ring begins
     uint16_t count_ = 0;
     uint16_t answered_ = 0;        // the first ones of `count_`; the others are open
     uint16_t carried_ = 0;         // the first ones of `count_`: from before this connection
-    bool in_sequence_ = false;     // the ids ascend, modulo 2^16
 };
 
 // ------------------------------------------------------------------------------------------------ 12 aliases
@@ -3762,7 +3770,7 @@ private:
         rejecting,          // MQTT 5: DISCONNECT, which lies in rx, is being written; error_ says what the server did
         awaiting_connack,
         connected,
-        disconnecting       // DISCONNECT is the last packet in the outbox
+        disconnecting       // DISCONNECT is the last packet that goes out
     };
     enum class Step : uint8_t { wait, go_on };
     static constexpr size_t farewell_size = 4;   // bytes of rx for a DISCONNECT with a reason
