@@ -749,7 +749,12 @@ private:
         data.at[0] = 0;
         return data;
     }
-    static constexpr Data none() { return __builtin_is_constant_evaluated() ? Data{} : any(); }
+    static constexpr Data none() {
+#if defined(__GNUC__) && __GNUC__ >= 9
+        if (!__builtin_is_constant_evaluated()) return any();
+#endif
+        return {};
+    }
 
     Data data_ = none();
     size_t size_ = 0;
