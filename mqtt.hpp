@@ -1234,7 +1234,8 @@ private:
     }
     void string(View text, Text kind) {
         if (valid_text(text, kind)) return binary(text);
-        fail(kind == Text::any ? Error::invalid_string : kind == Text::topic ? Error::invalid_topic : Error::invalid_filter);
+        fail(kind == Text::any     ? Error::invalid_string
+             : kind == Text::topic ? Error::invalid_topic : Error::invalid_filter);
     }
 
     using Distance = std::conditional_t<(sizeof(size_t) > 4), int64_t, int32_t>;
@@ -1344,7 +1345,8 @@ private:
         Bytes raw;
         binary(raw);
         value = raw.text();
-        check(quick ? plain_text<kind>(raw.data(), raw.size()) : valid_text(value, may_be_empty && raw.empty() ? Text::any : kind));
+        const Text asked = may_be_empty && raw.empty() ? Text::any : kind;
+        check(quick ? plain_text<kind>(raw.data(), raw.size()) : valid_text(value, asked));
     }
 
     const uint8_t* at_;
@@ -1827,7 +1829,8 @@ struct Subscribe {
                     io.check(rest.options_ == options && (!has_v5 || (rest.version_ == Version::v5) == io.v5()));
                     io.rest(rest.wire_);
                 }
-                for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);) Subscription::fields(io, s, options);
+                for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);)
+                    Subscription::fields(io, s, options);
             }
         }
     }
@@ -2950,7 +2953,6 @@ private:
 public:
     uint32_t maximum_packet_size = 0xFFFFFFFF;   // the server's, on this connection
 #else
-
 public:
     static constexpr uint32_t maximum_packet_size = 0xFFFFFFFF;
 #endif
