@@ -1751,19 +1751,23 @@ class Subscriptions {
 public:
     constexpr Subscriptions() = default;
     constexpr Subscriptions(const Subscription* list, size_t count) : list_(list), count_(count) {}
-    constexpr Subscriptions(const std::string_view* filters, size_t count) : filters_(filters), count_(count) {}
+    constexpr Subscriptions(const std::string_view* filters, size_t count)
+        : form_(of_filters), filters_(filters), count_(count) {}
     Subscriptions(Bytes wire, size_t count, bool options, Version version)
-        : options_(options), version_(version), wire_(wire), count_(count) {}
+        : form_(of_wire), options_(options), version_(version), wire_(wire.data()), wire_size_(wire.size()),
+          count_(count) {}
 
     constexpr size_t size() const { return count_; }
 
     // Takes the first one off the list; false: it is empty.
     bool next(Subscription& subscription) {
         subscription = Subscription{};
-        if (wire_.empty()) return next_of_array(subscription);
-        Reader io(wire_, version_);
+        if (form_ != of_wire) return next_of_array(subscription);
+        if (count_ == 0) return false;
+        Reader io(wire(), version_);
         Subscription::fields(io, subscription, options_);
-        wire_ = Bytes(wire_.end() - io.left(), io.left());
+        wire_ += wire_size_ - io.left();
+        wire_size_ = io.left();
         --count_;
         return true;
     }
@@ -1772,22 +1776,25 @@ public:
     bool next_of_array(Subscription& subscription) {
         if (count_ == 0) return false;
         --count_;
-        if (list_ != nullptr) {
-            subscription = *list_++;
-        } else {
-            subscription.filter = *filters_++;
-        }
+        if (form_ == of_subscriptions) subscription = *list_++;
+        else subscription.filter = *filters_++;
         return true;
     }
 
 private:
     friend struct Subscribe;
 
-    bool options_ = true;
-    Version version_ = Version::v3_1_1;   // of the packet that it is a part of
-    const Subscription* list_ = nullptr;
-    const std::string_view* filters_ = nullptr;
-    Bytes wire_;
+    Bytes wire() const { return {wire_, wire_size_}; }
+
+    enum : uint8_t { of_subscriptions, of_filters, of_wire } form_ = of_subscriptions;
+    bool options_ = true;                 // of_wire: those of the packet that it is a part of
+    Version version_ = Version::v3_1_1;
+    union {
+        const Subscription* list_ = nullptr;
+        const std::string_view* filters_;
+        const uint8_t* wire_;
+    };
+    size_t wire_size_ = 0;
     size_t count_ = 0;
 };
 
@@ -1818,19 +1825,18 @@ struct Subscribe {
             if (io.error() != Error::ok) return;
             p.filters = Subscriptions(wire, count, options, io.v5() ? Version::v5 : Version::v3_1_1);
         } else {
-            Subscriptions rest = p.filters;
-            io.check(rest.size() != 0);
+            io.check(p.filters.size() != 0);
             if constexpr (Io::quick) {
-                if (rest.list_ == nullptr || !options) return io.check(false);
-                const Subscription* const end = rest.list_ + rest.count_;
-                for (; rest.list_ != end; ++rest.list_) Subscription::fields(io, *rest.list_, true);
+                if (p.filters.form_ != Subscriptions::of_subscriptions || !options) return io.check(false);
+                const Subscription *s = p.filters.list_, *const end = s + p.filters.count_;
+                for (; s != end; ++s) Subscription::fields(io, *s, true);
             } else {
-                if (!rest.wire_.empty()) {   // one that has been decoded
+                Subscriptions rest = p.filters;
+                if (rest.form_ == Subscriptions::of_wire) {   // one that has been decoded
                     io.check(rest.options_ == options && (!has_v5 || (rest.version_ == Version::v5) == io.v5()));
-                    io.rest(rest.wire_);
+                    return io.rest(rest.wire());
                 }
-                for (Subscription s; rest.wire_.empty() && rest.next_of_array(s);)
-                    Subscription::fields(io, s, options);
+                for (Subscription s; rest.next_of_array(s);) Subscription::fields(io, s, options);
             }
         }
     }
