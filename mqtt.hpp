@@ -1115,6 +1115,10 @@ struct Encoded {
 
 // Writes a packet's body, leaving room for the smallest fixed header before it. Past the end of its memory it only
 // counts, so that measuring is the same code.
+constexpr bool is_built_in(Version version) {
+    return version == Version::v3_1_1 || (has_v5 && version == Version::v5);
+}
+
 template <bool is_quick> class BasicWriter {
 public:
     static constexpr bool reading = false, quick = is_quick;
@@ -1256,7 +1260,8 @@ template <bool is_quick> class BasicReader {
 public:
     static constexpr bool reading = true, quick = is_quick;
 
-    BasicReader(const Bytes& in, Version version) : at_(in.data()), left_(in.size()) { set(version); }
+    BasicReader(const Bytes& in, Version version)
+        : at_(in.data()), left_(in.size()), v5_(version == Version::v5) {}
 
     void set(Version version) {
         v5_ = version == Version::v5;
@@ -1946,7 +1951,7 @@ MQTT_APART Error decode_slowly(Fields fields, uint8_t first_byte, const Bytes& b
 template <class Packet>
 MQTT_HOT inline Error decode_body(uint8_t first_byte, const Bytes& body, Packet& packet,
                                   Version version = Version::v3_1_1) {
-    if ((Packet::types >> (first_byte >> 4) & 1) == 0) return Error::malformed_packet;
+    if ((Packet::types >> (first_byte >> 4) & 1) == 0 || !is_built_in(version)) return Error::malformed_packet;
     const auto fields = reading<Packet>();
     if constexpr (wide)
         if (decode_with<BasicReader<true>>(fields, first_byte, body, &packet, version) == Error::ok) return Error::ok;
