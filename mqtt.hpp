@@ -2132,6 +2132,12 @@ public:
             }
             gone = data_[place];
             if (gone == first_byte_of(PacketType::pingreq)) ping_waits_ = false;
+#if !MQTT_SMALL
+            if (place == begin_ && place != at_[stream]) {
+                begin_ = next;   // nothing before it, nothing to remember
+                continue;
+            }
+#endif
             forget(place);
         }
         // What was forgotten at the very end is free at once; where it shall be small, when room is needed.
