@@ -398,7 +398,7 @@ inline int take_property(Options& o, char** words, int count) {
     if (count < taken) return refuse(what + " needs a name and a value");
     uint32_t value = 0;
     if (rule->format <= mqtt::Format::variable) {
-        const unsigned long low = (rule->flags & mqtt::PropertyRule::not_zero) != 0 ? 1 : 0, high = highest(*rule);
+        const unsigned long low = (rule->packets & mqtt::PropertyRule::not_zero) != 0 ? 1 : 0, high = highest(*rule);
         if (!number(words[2], low, high, value))
             return refuse(what + ": '" + words[2] + "' is not a number from " + std::to_string(low) + " to " +
                           std::to_string(high));
