@@ -2080,8 +2080,7 @@ public:
         if (at_[sent] < at_[gate]) return;
         Offset to = at_[gate];
         for (Offset place = to, next; place < at_[end] && stream_left_ == 0; place = next) {
-            const Offset size = size_at(place);
-            next = place + size;
+            next = place + size_at(place);
             if (is_message(data_[place])) {
                 if (in_flight_ >= maximum) {
                     if (wide) next = at_[looked] = at_[looked] > next ? at_[looked] : next;
@@ -2094,11 +2093,12 @@ public:
                     stream_resend_ = true;
                 }
             } else if (place != to) {
-                if constexpr (storing)
-                    if (at_[durable] < next || (at_[durable] != nowhere && at_[taken] < next)) break;
-                move_ahead(to, place, size);
+                if (!may_go_ahead(next)) break;
+                while (next < at_[end] && !is_message(data_[next]) && may_go_ahead(next + size_at(next)))
+                    next += size_at(next);   // all of them at once
+                move_ahead(to, place, next - place);
             }
-            to += size;
+            to += next - place;
         }
         at_[gate] = to;
         if (to != at_[end]) return;
@@ -2672,7 +2672,7 @@ private:
     void swap_entries(Offset to, Offset from, Offset size) {
         for (Offset k = lo_; k < hi_; ++k) {
             const Offset place = entry(k);
-            if (place >= to && place <= from) set_entry(k, place < from ? place + size : to);
+            if (place >= to && place < from + size) set_entry(k, place < from ? place + size : place - (from - to));
         }
     }
     void append_entry(Offset place) { set_entry(hi_++, place); }
@@ -2843,14 +2843,19 @@ private:
         data_[place] |= dead;
         if (!wide || place != begin_) holes_ = true;
     }
-    // A packet changes places with the messages in front of it, which wait.
+    // May what ends there be sent before it would be in the log?
+    bool may_go_ahead(Offset behind) const {
+        if constexpr (storing) return at_[durable] == nowhere || (behind <= at_[durable] && behind <= at_[taken]);
+        return true;
+    }
+    // Packets change places with the messages in front of them, which wait.
     void move_ahead(Offset to, Offset from, Offset size) {
         swap_entries(to, from, size);
         if (wide) at_[looked] = from + size;
         if (at_[stream] >= to && at_[stream] < from) at_[stream] += size;
         if constexpr (storing)
             if (at_[aged] > to && at_[aged] <= from) at_[aged] += size;
-        uint8_t part[8];   // an answer
+        uint8_t part[wide ? 128 : 1];   // as many answers as mostly come at once
         if (wide && size <= sizeof part) {
             copy(part, data_ + from, size);
             copy(data_ + to + size, data_ + to, from - to);
