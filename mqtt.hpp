@@ -4007,8 +4007,8 @@ private:
 
     // The application has seen the previous event: what it was told of is acknowledged now, and not before.
     MQTT_HOT void acknowledge_seen() {
-        if (wide && !inbox_.has_open()) return;
-        if (options_ != nullptr && !options_->manual_ack) inbox_.acknowledge_all();
+        if (!inbox_.has_open()) return;
+        if (!options_->manual_ack) inbox_.acknowledge_all();
         answer_open();
     }
     MQTT_HOT void settle() {

@@ -87,7 +87,7 @@ GUARDS = [
      "return !said;"),
     ("what may have been sent is recorded before it is", ENGINE, "return log().barrier || log().session_due || !said;",
      "return log().barrier || log().session_due;"),
-    ("DUP after a reset", ENGINE, "mark_sent(place, may_be_sent || was_sent(place));", "mark_sent(place, was_sent(place));"),
+    ("DUP after a reset", ENGINE, "if (may_be_sent) packet[0] |= sent_before;", ""),
     ("a new log has the messages", ENGINE, "if (!outbox_.untaken().empty()) return;", ""),
     ("a new log has what was received", ENGINE, "if (log().inbox_at < inbox_.answered_count()) {", "if (false) {"),
     ("another client's session", ENGINE,
