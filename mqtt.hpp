@@ -106,8 +106,8 @@ inline constexpr bool wide = MQTT_SMALL == 0;         // it is quick, not small
 #define MQTT_FLAT
 #define MQTT_APART
 #ifdef __GNUC__
-#define MQTT_PART __attribute__((always_inline))   // a part of what calls it, which is one function
-#define MQTT_ONCE MQTT_PART                        // and seldom, where it shall be quick
+#define MQTT_PART __attribute__((always_inline))   // a part of what calls it: one function, or with less code than a call
+#define MQTT_ONCE MQTT_PART                        // one function, and where it shall be quick, seldom
 #define MQTT_WHOLE __attribute__((noinline))       // a function of its own: no other one has its frame
 #else
 #define MQTT_PART
@@ -987,7 +987,7 @@ constexpr bool valid_length(std::string_view text) { return text.size() <= max_s
 inline bool valid_text(std::string_view text, Text kind = Text::any) {
     const uint8_t* const p = Bytes(text).data();
     const size_t size = text.size();
-    if (size > max_string_size) return false;
+    if (!valid_length(text)) return false;
     if (size == 0) return kind == Text::any;
     if constexpr (wide)
         if (kind == Text::any ? plain_text<Text::any>(p, size) : kind == Text::topic && plain_text<Text::topic>(p, size))
@@ -1113,12 +1113,12 @@ struct Encoded {
     uint32_t size;   // of the whole packet, also with no_space
 };
 
-// Writes a packet's body, leaving room for the smallest fixed header before it. Past the end of its memory it only
-// counts, so that measuring is the same code.
 constexpr bool is_built_in(Version version) {
     return version == Version::v3_1_1 || (has_v5 && version == Version::v5);
 }
 
+// Writes a packet's body, leaving room for the smallest fixed header before it. Past the end of its memory it only
+// counts, so that measuring is the same code.
 template <bool is_quick> class BasicWriter {
 public:
     static constexpr bool reading = false, quick = is_quick;
@@ -4220,12 +4220,13 @@ private:
         if (error != Error::ok) return reject(error);
         message.offset = 0;
         message.total = static_cast<uint32_t>(message.payload.size());
-        if (!deliver(message, event)) return Step::wait;
+        if (!deliver(event)) return Step::wait;
         in_begin_ += header_size + body_size;
         return Step::go_on;
     }
     // One more piece of a message, or all of it. A QoS 2 message that we have already is only answered. False: not now.
-    MQTT_HOT bool deliver(Message& message, Event& event) {
+    MQTT_HOT bool deliver(Event& event) {
+        Message& message = event.message;
         const bool known = message.qos == QoS::exactly_once && inbox_.has(message.packet_id);
         if (message.qos != QoS::at_most_once && !known && inbox_.full() && !finds_place()) return false;
         if constexpr (has_v5)
@@ -4237,7 +4238,7 @@ private:
         }
         if (complete && message.qos != QoS::at_most_once) inbox_.push(message.packet_id, message.qos);
         if (message.topic.empty()) {   // there was no room for it, here or when its alias was set
-            if (complete) tell_skipped(message.packet_id, message.qos, message.total, event);
+            if (complete) tell_skipped(event);
             return true;
         }
         tell(event, Event::received, message.packet_id);
@@ -4245,15 +4246,13 @@ private:
         return true;
     }
     // A message that the application cannot get is taken over in its place, so that it does not come again and again.
-    MQTT_APART void tell_skipped(uint16_t packet_id, QoS qos, uint32_t total, Event& event) {
-        if (packet_id != 0 && inbox_.acknowledge(packet_id)) answer_open();
-        tell(event, Event::skipped, packet_id);
-        event.message.packet_id = packet_id;
-        event.message.qos = qos;
-        event.message.total = total;
-        event.message.offset = 0;
-        event.message.payload = Bytes();
-        event.message.properties = Properties();
+    MQTT_APART void tell_skipped(Event& event) {
+        Message& message = event.message;
+        if (message.packet_id != 0 && inbox_.acknowledge(message.packet_id)) answer_open();
+        tell(event, Event::skipped, message.packet_id);
+        message.offset = 0;
+        message.payload = Bytes();
+        message.properties = Properties();
     }
 
     MQTT_APART void answer_again(uint16_t packet_id) {
@@ -4649,7 +4648,7 @@ private:
         message.payload = Bytes(rx_.data + head_, size);
         message.offset = total_ - in_left_;
         message.total = total_;
-        if (!deliver(message, event)) return Step::wait;
+        if (!deliver(event)) return Step::wait;
         in_left_ -= static_cast<uint32_t>(size);
         if (in_left_ != 0) {
             in_end_ = head_;

@@ -153,8 +153,8 @@ TEST_CASE("MQTT 5 the window is the smaller one of in_flight_maximum, which is o
     s.full();
 }
 
+#if !MQTT_SMALL   // else each new id is looked for among all of them, which takes a minute
 TEST_CASE("MQTT 5 [MQTT-4.9.0-1] without a receive maximum of the server, 65,535 messages can be in flight") {
-    if (!mqtt::wide) return;   // each new id is looked for among all of them, which takes a minute
     for (const std::string& connack : {std::string(), receive_maximum(65535)}) {
         Kept s(65535 * 13 + 100);
         s.connect(connack);
@@ -173,6 +173,7 @@ TEST_CASE("MQTT 5 [MQTT-4.9.0-1] without a receive maximum of the server, 65,535
         s.full();
     }
 }
+#endif
 
 TEST_CASE("MQTT 5 [MQTT-3.3.4-7] [MQTT-4.6.0-1] messages of earlier connections that are more than the server's receive maximum wait, in their order, and go out one for each that is finished") {
     for (const int maximum : {1, 2, 3, 5, 6}) {
